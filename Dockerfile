@@ -1,0 +1,54 @@
+# One image for every part: `pelton serve bridge`, `pelton serve executor module:name`, …, and the
+# nats-server that came with the package. Built in stages; what builds stays behind.
+#
+#   docker build --tag pelton .                     the image
+#   docker build --tag pelton-test --target test .  the same with the tests: docker run pelton-test
+
+ARG PYTHON=python:3.13-slim-bookworm
+
+FROM ${PYTHON} AS build
+WORKDIR /src
+ENV PYTHONDONTWRITEBYTECODE=1 UV_LINK_MODE=copy UV_NO_CACHE=1
+# Every file that is installed has the hash that the lock says.
+COPY pyproject.toml requirements.lock ./
+RUN python -m venv --without-pip /opt/pelton \
+ && sed -n '/^uv==/,/# via/p' requirements.lock > /tmp/uv.lock \
+ && python -m pip install --no-cache-dir --require-hashes -r /tmp/uv.lock \
+ && uv pip install --system --require-hashes --group build --constraint requirements.lock \
+ && uv pip install --python /opt/pelton/bin/python --compile-bytecode --require-hashes \
+      -r pyproject.toml --all-extras --constraint requirements.lock
+COPY README.md LICENSE ./
+COPY events events
+COPY projections projections
+COPY runtime runtime
+COPY adapters adapters
+RUN python -m hatchling build -t wheel -d /tmp/wheel \
+ && uv pip install --python /opt/pelton/bin/python --compile-bytecode --no-deps /tmp/wheel/*.whl
+
+FROM build AS test
+RUN uv pip install --python /opt/pelton/bin/python --require-hashes -r requirements.lock
+COPY . .
+ENV PATH=/opt/pelton/bin:$PATH
+RUN useradd --uid 10001 --create-home pelton && chown -R pelton /src
+USER 10001:10001
+CMD ["python", "-m", "pytest", "-n", "auto", "-p", "no:cacheprovider"]
+
+FROM ${PYTHON} AS pelton
+COPY --from=build /opt/pelton /opt/pelton
+# /data is what a part keeps; all of it can be rebuilt from the log.
+RUN groupadd --gid 10001 pelton \
+ && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin pelton \
+ && install --directory --owner=pelton --group=pelton --mode=0700 /data
+ENV PATH=/opt/pelton/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PELTON_DATA=/data
+WORKDIR /data
+USER 10001:10001
+EXPOSE 8080
+STOPSIGNAL SIGTERM
+# Whether a bridge lives; the other parts have no listener, and switch this off.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
+  CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8080/healthz', timeout=2)"]
+ENTRYPOINT ["pelton"]
+CMD ["serve", "bridge", "--http", "0.0.0.0:8080"]

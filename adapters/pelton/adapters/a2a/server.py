@@ -1,0 +1,337 @@
+"""The bridge as a server: what it needs around it, from the first socket to the last answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, cast
+from urllib.parse import urlsplit
+
+import structlog
+import uvicorn
+
+from pelton.adapters.a2a.agents import Agents
+from pelton.adapters.a2a.app import App
+from pelton.adapters.a2a.card import Cards
+from pelton.adapters.a2a.engine import Engine
+from pelton.adapters.a2a.guard import Guard
+from pelton.adapters.a2a.jsonrpc import JsonRpc
+from pelton.adapters.a2a.lists import Reached, TaskLists
+from pelton.adapters.a2a.protocol import MAX_FRAME, PING_EVERY, Door, Protocol, Socket
+from pelton.adapters.a2a.rest import Rest
+from pelton.adapters.a2a.tenants import Account, Tenant, Tenants
+from pelton.adapters.a2a.tls import Tls
+from pelton.adapters.identity.authenticator import EVERYBODY, Admission, Authenticator
+from pelton.adapters.identity.limits import Limits, Rates
+from pelton.events.a2a import JsonObject
+from pelton.events.errors import PeltonError
+from pelton.projections.read import ReadModels
+from pelton.runtime.access import Keyring
+from pelton.runtime.clock import RealWorld, World
+from pelton.runtime.contexts import Contexts
+from pelton.runtime.families import Families
+from pelton.runtime.follow import Followers
+from pelton.runtime.log import Heard, Log
+
+CANCEL_WITHIN: Final = 5.0
+"""Seconds that a cancellation waits to be decided."""
+_SWEEP: Final = 1.0
+_KEEP_ALIVE: Final = 75
+
+if TYPE_CHECKING:
+    from pelton.adapters.identity.grants import Grants
+    from pelton.adapters.push.service import Pushing
+
+logger: structlog.stdlib.BoundLogger = structlog.get_logger("pelton.a2a")
+
+
+class Bridge:
+    """A bridge without sockets. Made by `open_bridge`.
+
+    `app` is its ASGI application; `grpc_server.Service` answers for the same `tenants`, once the
+    `authenticator` lets in whoever asks. `cards` is told where.
+    """
+
+    def __init__(
+        self, app: App, tenants: Tenants, authenticator: Authenticator, cards: Cards
+    ) -> None:
+        self.app, self.tenants = app, tenants
+        self.authenticator, self.cards = authenticator, cards
+
+    def end_streams(self) -> None:
+        """End all streams cleanly; clients subscribe again, here or elsewhere."""
+        for tenant in self.tenants:
+            tenant.engine.reader.end_streams()
+
+    def end_waits(self) -> None:
+        """Answer all requests that wait with their task as it is."""
+        for tenant in self.tenants:
+            tenant.engine.reader.end_waits()
+
+
+@contextlib.asynccontextmanager
+async def open_bridge(
+    log: Log,
+    models: ReadModels,
+    *,
+    reached: Reached | None = None,
+    listens: str = "127.0.0.1",
+    hosts: Iterable[str] = (),
+    origins: Iterable[str] = (),
+    public_url: str = "",
+    default_agent: str = "",
+    agents_at: Mapping[str, str] | None = None,
+    legacy: bool = False,
+    tenant: str = "default",
+    more: Sequence[Account] = (),
+    admission: Admission = EVERYBODY,
+    push: Pushing | None = None,
+    answer_within: float = 60.0,
+    cancel_within: float = CANCEL_WITHIN,
+    world: World | None = None,
+) -> AsyncGenerator[Bridge]:
+    """Give a bridge on a log, while the context lasts; one that serves HTTP is `serve_bridge`.
+
+    `reached` is the method of a projector in this process, so that lists need not look for what it
+    has done. `listens` is the host that it is going to listen on, `hosts` are names that it answers
+    to beside that of `public_url`, `origins` are those of pages elsewhere (see `guard.Guard`).
+    `agents_at` leads from hosts to the agents that they serve at their root. With `legacy` it
+    speaks A2A 0.3 too. `more` are tenants beside `tenant`. With `push` it sends push notifications.
+    """
+    world = world or RealWorld()
+    accounts = (Account(tenant, log, models, agents_at or {}), *more)
+    async with contextlib.AsyncExitStack() as stack:
+        served: list[Tenant] = []
+        for account in accounts:
+            opened = _open_tenant(
+                account,
+                reached=reached if account is accounts[0] else None,
+                default_agent=default_agent,
+                legacy=legacy,
+                answer_within=answer_within,
+                cancel_within=cancel_within,
+                rates=admission.rates,
+                push=push,
+                world=world,
+            )
+            served.append(await stack.enter_async_context(opened))
+
+        async def ready() -> JsonObject:
+            states = [await _ready(each) for each in served]
+            return {name: all(state[name] for state in states) for name in states[0]}
+
+        named = [host for account in accounts for host in account.hosts]
+        guard = Guard(listens, (*hosts, *named, urlsplit(public_url).hostname or ""), origins)
+        rings = {each.name: each.keyring for each in served}
+        authenticator = Authenticator(admission, rings, world=world)
+        stack.push_async_callback(authenticator.close)
+        cards = Cards(public_url, legacy=legacy, security=authenticator, push=push is not None)
+        tenants = Tenants(served)
+        app = App(
+            tenants,
+            authenticator,
+            guard,
+            cards,
+            grants=_grants(admission, served, world),
+            public_cards=admission.cards,
+            readiness=ready,
+            world=world,
+        )
+        yield Bridge(app, tenants, authenticator, cards)
+
+
+@contextlib.asynccontextmanager
+async def _open_tenant(
+    account: Account,
+    *,
+    reached: Reached | None,
+    default_agent: str,
+    legacy: bool,
+    answer_within: float,
+    cancel_within: float,
+    rates: Rates,
+    push: Pushing | None,
+    world: World,
+) -> AsyncGenerator[Tenant]:
+    """Give a tenant as a bridge serves it, followed live while the context lasts."""
+    log = account.log
+    contexts = Contexts(log)
+    lists = TaskLists(account.models, world=world, reached=reached)
+    agents = Agents(log, default=default_agent, world=world)
+    keyring = Keyring(log, world=world)
+    limits = Limits(rates, world=world)
+    async with Followers(log, contexts, world=world) as followers:
+        engine = Engine(
+            log,
+            contexts=contexts,
+            followers=followers,
+            lists=lists,
+            world=world,
+            tenant=account.name,
+            answer_within=answer_within,
+            cancel_within=cancel_within,
+        )
+
+        def heard(copy: Heard) -> None:
+            lists.heard(copy.sequence)
+            if not agents.heard(copy) and not keyring.heard(copy):
+                followers.heard(copy)
+
+        ends = (log.on_restored(agents.refresh), log.on_restored(keyring.refresh))
+        async with log.listen("evt.>", heard):
+            keeping = [
+                asyncio.create_task(agents.keep(), name="agents"),
+                asyncio.create_task(keyring.keep(), name="keys"),
+                asyncio.create_task(limits.tell(log), name="rates"),
+            ]
+            if push is not None:
+                sender = push.serve(engine, log, contexts, world=world, tenant=account.name)
+                keeping.append(asyncio.create_task(sender.run(), name="push"))
+            try:
+                yield Tenant(
+                    account=account,
+                    agents=agents,
+                    engine=engine,
+                    keyring=keyring,
+                    limits=limits,
+                    lists=lists,
+                    rest=Rest(engine, legacy=legacy),
+                    rpc=JsonRpc(engine, legacy=legacy),
+                )
+            finally:
+                for end in ends:
+                    end()
+                for task in keeping:
+                    task.cancel()
+                await asyncio.wait(keeping)
+
+
+def _grants(admission: Admission, tenants: Sequence[Tenant], world: World) -> Grants | None:
+    """Return the token endpoint, if there is one."""
+    if admission.signing is None:
+        return None
+    families = {
+        each.name: Families(each.account.log, world=world, tenant=each.name, actor="bridge")
+        for each in tenants
+    }
+    rings = {each.name: each.keyring for each in tenants}
+    return admission.signing.grants(rings, families, tenants[0].limits, world=world)
+
+
+async def serve_bridge(
+    bridge: Bridge,
+    sockets: list[socket.socket],
+    *,
+    stop: asyncio.Event,
+    stop_within: float = 10.0,
+    tls: Tls | None = None,
+    door: Door | None = None,
+    ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve a bridge on bound sockets until `stop` is set; then end within `stop_within` seconds.
+
+    From `stop` on no connection is taken, streams end, and requests that wait are answered at the
+    latest when half of the time is over, with their task as it is. Cancel the call to end at once.
+    """
+    config = uvicorn.Config(
+        bridge.app,
+        http=type("Protocol", (Protocol,), {"door": door}),
+        ws=Socket,
+        ws_max_size=MAX_FRAME,
+        ws_ping_interval=PING_EVERY,
+        ws_ping_timeout=PING_EVERY,
+        ws_per_message_deflate=False,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=2048,
+        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_graceful_shutdown=max(1, round(stop_within)),
+    )
+    if tls is not None:
+        config.load()
+        config.ssl = tls.context
+    server = _Server(config, ready)
+    async with asyncio.TaskGroup() as tasks:
+        serving = tasks.create_task(server.serve(sockets=sockets), name="http")
+        sweeping = tasks.create_task(_sweep(server, tls), name="sweep")
+        stopping = tasks.create_task(stop.wait())
+        await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+        server.should_exit = True
+        bridge.end_streams()
+        await asyncio.wait((serving,), timeout=stop_within / 2)
+        bridge.end_waits()
+        await asyncio.wait((serving,))
+        stopping.cancel()
+        sweeping.cancel()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound, so that its port is known before anything is served.
+
+    Raises:
+        OSError: the address cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+        bound.setblocking(False)  # noqa: FBT003  the socket module's own signature
+    except BaseException:
+        bound.close()
+        raise
+    return bound
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn's server; signals are the business of whoever started it."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Capture none."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so."""
+        await super().startup(sockets=sockets)
+        self._ready()
+
+
+async def _ready(tenant: Tenant) -> JsonObject:
+    """Return what a tenant needs to be served, and whether it is there."""
+    log = tenant.account.log
+    return {
+        "log": log.connected,
+        "agents": tenant.agents.loaded,
+        "keys": tenant.keyring.loaded,
+        "lists": await _near(log, tenant.lists) if log.connected else False,
+    }
+
+
+async def _near(log: Log, lists: TaskLists) -> bool:
+    """Return whether the read models are near the end of the log, as far as both can be asked."""
+    try:
+        return await lists.near((await log.extent()).last)
+    except PeltonError as error:
+        logger.warning("not-ready", code=error.code)
+        return False
+
+
+async def _sweep(server: uvicorn.Server, tls: Tls | None) -> None:
+    """End connections whose requests do not arrive; look for a new certificate."""
+    while True:
+        await asyncio.sleep(_SWEEP)
+        if tls is not None:
+            tls.look()
+        now = asyncio.get_running_loop().time()
+        for connection in list(server.server_state.connections):
+            cast("Protocol | Socket", connection).sweep(now)

@@ -1,0 +1,364 @@
+"""The API: its routes as a table, and what answers them (AS-29, AS-30).
+
+The table is what requests are matched with, what the OpenAPI document is made of, and what tests go
+through. All of it is read-only. Lists come in pages, in an order that is total and stable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from typing import Any, Final, NamedTuple, TypeVar
+from urllib.parse import parse_qsl, unquote
+
+import msgspec
+
+from pelton.adapters.a2a.errors import (
+    MethodNotAllowed,
+    PathNotFound,
+    PushNotificationNotSupported,
+    ScopeMissing,
+)
+from pelton.adapters.a2a.requests import HttpRequest, violation
+from pelton.adapters.a2a.tenants import Tenant
+from pelton.adapters.api import shapes
+from pelton.events.a2a import JsonObject
+from pelton.events.errors import InvalidInput, TaskNotFound, UnknownAgent
+from pelton.events.ids import check_agent
+from pelton.events.principal import Principal, Scope
+from pelton.projections.cursors import read_cursor, write_cursor
+from pelton.projections.read import TaskEntry
+from pelton.runtime.bulk import inline, inline_task
+from pelton.runtime.clock import rfc3339
+from pelton.runtime.log import Record
+
+ROOT: Final = "v1"
+"""The first segment of all paths; another version of the API would have another one."""
+
+
+Q = TypeVar("Q", bound=shapes.Query)
+V = TypeVar("V", bound=msgspec.Struct)
+
+
+class RecordNotFound(PathNotFound):
+    """The log has no record of that sequence."""
+
+    code = "record-not-found"
+
+
+class Ask(NamedTuple):
+    """A request that is let in: by whom, of what tenant, and what the path and the query say.
+
+    `url` returns the URL of an agent.
+    """
+
+    tenant: Tenant
+    principal: Principal
+    url: Callable[[str], str]
+    name: str
+    query: Any
+
+
+class Route(NamedTuple):
+    """A path of a name and perhaps a parameter, and who may ask for it."""
+
+    id: str
+    path: str
+    parameter: str
+    scope: Scope
+    query: type[shapes.Query]
+    answer: type[msgspec.Struct]
+    does: Callable[[Ask], Awaitable[msgspec.Struct]]
+
+    @property
+    def text(self) -> str:
+        """What it is for."""
+        return (self.does.__doc__ or "").strip().partition("\n")[0]
+
+
+async def list_agents(ask: Ask) -> shapes.AgentList:
+    """List the agents that are served, by name."""
+    query: shapes.Pages = ask.query
+    [after] = read_cursor(query.page_token, ("agents",), 1) if query.page_token else ("",)
+    names = [each.profile.name for each in ask.tenant.agents]
+    left = [name for name in names if name > after]
+    shown = left[: query.page_size]
+    return shapes.AgentList(
+        items=tuple(_agent(ask, name) for name in shown),
+        next_page_token=_next(left, shown, ("agents",), lambda name: name),
+        total_size=len(names),
+    )
+
+
+async def get_agent(ask: Ask) -> shapes.AgentView:
+    """Get an agent."""
+    return _agent(ask, ask.name)
+
+
+def _agent(ask: Ask, name: str) -> shapes.AgentView:
+    found = ask.tenant.agents.find(name)
+    if found is None:
+        raise UnknownAgent("there is no such agent")
+    return shapes.AgentView(profile=found.profile, url=ask.url(name))
+
+
+async def list_tasks(ask: Ask) -> shapes.TaskList:
+    """List tasks, the latest status first: one's own, or all for those who reach them."""
+    query: shapes.TaskQuery = ask.query
+    await ask.tenant.lists.fresh()
+    page = await ask.tenant.account.models.tasks(
+        query.agent or None,
+        owner=ask.principal.owner,
+        context_id=query.context_id or None,
+        state=query.state,
+        page_size=query.page_size,
+        cursor=query.page_token,
+    )
+    return shapes.TaskList(
+        items=tuple([await _task(ask, entry) for entry in page.items]),
+        next_page_token=page.next,
+        total_size=page.total,
+    )
+
+
+async def get_task(ask: Ask) -> shapes.TaskView:
+    """Get a task with its artifacts, and as many of its messages as are asked for."""
+    query: shapes.OneTask = ask.query
+    await ask.tenant.lists.fresh()
+    entry = await ask.tenant.account.models.task(
+        ask.name, owner=ask.principal.owner, history=query.history_length
+    )
+    if entry is None:
+        raise TaskNotFound("there is no such task")
+    return await _task(ask, entry)
+
+
+async def _task(ask: Ask, entry: TaskEntry) -> shapes.TaskView:
+    return shapes.TaskView(
+        agent=entry.agent,
+        owner=entry.owner,
+        task=await inline_task(ask.tenant.account.log, entry.task),
+        sequence=entry.sequence,
+        turns=entry.turns,
+        pending=entry.pending,
+    )
+
+
+async def get_push(ask: Ask) -> shapes.PushView:
+    """Get where a task's updates are posted to, and how far each receiver is."""
+    await ask.tenant.lists.fresh()
+    entry = await ask.tenant.account.models.task(ask.name, owner=ask.principal.owner)
+    if entry is None:
+        raise TaskNotFound("there is no such task")
+    if ask.tenant.engine.push is None:
+        raise PushNotificationNotSupported("no push notifications are sent")
+    found = await ask.tenant.engine.push.standing(entry.agent, entry.task.id)
+    return shapes.PushView(
+        agent=entry.agent,
+        configs=tuple(
+            shapes.PushConfigView(
+                id=push.id,
+                receiver=push.origin,
+                created_by=push.creator,
+                since=push.since,
+                position=push.position,
+                standing=push.standing,
+                attempts=push.attempt,
+                reason=push.reason,
+                retry=push.retry,
+            )
+            for push in found.configs.values()
+        ),
+    )
+
+
+async def list_events(ask: Ask) -> shapes.EventList:
+    """List the records of the log, commands and commits, in their order."""
+    query: shapes.OfAgent = ask.query
+    asked = ("events", query.agent)
+    after = 0
+    if query.page_token:
+        after = _sequence(read_cursor(query.page_token, asked, 1)[0])
+    pattern = f"*.{check_agent(query.agent)}.*" if query.agent else ">"
+    found: list[Record] = []
+    async with aclosing(ask.tenant.account.log.scan(after=after, pattern=pattern)) as batches:
+        async for batch in batches:
+            found += batch
+            if len(found) > query.page_size:
+                break
+    shown = found[: query.page_size]
+    return shapes.EventList(
+        items=tuple(event_view(record) for record in shown),
+        next_page_token=_next(found, shown, asked, lambda record: str(record.sequence)),
+    )
+
+
+async def get_event(ask: Ask) -> shapes.EventView:
+    """Get a record of the log by its sequence."""
+    record = await ask.tenant.account.log.at(_sequence(ask.name))
+    if record is None:
+        raise RecordNotFound("there is no record of that sequence")
+    return event_view(record)
+
+
+def event_view(record: Record) -> shapes.EventView:
+    """Return a record of the log as the API shows it."""
+    content: JsonObject | None
+    try:
+        content = msgspec.json.decode(record.data, type=JsonObject)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        content = None
+    return shapes.EventView(
+        sequence=record.sequence,
+        subject=record.subject,
+        received=rfc3339(record.received),
+        record=content,
+    )
+
+
+def _sequence(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 0 < len(text) < 16 and int(text)):
+        raise InvalidInput("this is no sequence of the log", field="sequence")
+    return int(text)
+
+
+async def list_inbox(ask: Ask) -> shapes.Inbox:
+    """List what one is asked, the oldest first: all questions, for those who reach all tasks."""
+    query: shapes.OfAgent = ask.query
+    account = ask.tenant.account
+    await ask.tenant.lists.fresh()
+    page = await account.models.ledgers.inbox(
+        query.agent or None,
+        person=ask.principal.owner,
+        page_size=query.page_size,
+        cursor=query.page_token,
+    )
+    return shapes.Inbox(
+        items=tuple(
+            [
+                _shown(shapes.QuestionView, each, message=await inline(account.log, each.message))
+                if each.message
+                else _shown(shapes.QuestionView, each)
+                for each in page.items
+            ]
+        ),
+        next_page_token=page.next,
+        total_size=page.total,
+    )
+
+
+async def list_dead_letters(ask: Ask) -> shapes.DeadLetterList:
+    """List the tasks that failed for good without their agent's wish, the latest first."""
+    query: shapes.DeadLetterQuery = ask.query
+    await ask.tenant.lists.fresh()
+    page = await ask.tenant.account.models.ledgers.dead_letters(
+        query.agent or None,
+        redriven=query.redriven,
+        page_size=query.page_size,
+        cursor=query.page_token,
+    )
+    return shapes.DeadLetterList(
+        items=tuple(_shown(shapes.DeadLetterView, each) for each in page.items),
+        next_page_token=page.next,
+        total_size=page.total,
+    )
+
+
+async def list_damage(ask: Ask) -> shapes.DamageList:
+    """List the records of the log that could not be taken in."""
+    query: shapes.Pages = ask.query
+    page = await ask.tenant.account.models.damage(
+        page_size=query.page_size, cursor=query.page_token
+    )
+    return shapes.DamageList(
+        items=tuple(_shown(shapes.DamageView, each) for each in page.items),
+        next_page_token=page.next,
+        total_size=page.total,
+    )
+
+
+def _shown(shape: type[V], entry: msgspec.Struct, **instead: object) -> V:
+    """Return an entry of the read models in a shape whose members have the same names."""
+    members = {name: getattr(entry, name) for name in shape.__struct_fields__}
+    return shape(**members | instead)
+
+
+READ, INSPECT = Scope.READ, Scope.INSPECT
+
+ROUTES: Final = (
+    Route("listAgents", "agents", "", READ, shapes.Pages, shapes.AgentList, list_agents),
+    Route("getAgent", "agents", "agent", READ, shapes.Nothing, shapes.AgentView, get_agent),
+    Route("listTasks", "tasks", "", READ, shapes.TaskQuery, shapes.TaskList, list_tasks),
+    Route("getTask", "tasks", "task", READ, shapes.OneTask, shapes.TaskView, get_task),
+    Route("getPush", "push", "task", READ, shapes.Nothing, shapes.PushView, get_push),
+    Route("listInbox", "inbox", "", READ, shapes.OfAgent, shapes.Inbox, list_inbox),
+    Route("listEvents", "events", "", INSPECT, shapes.OfAgent, shapes.EventList, list_events),
+    Route("getEvent", "events", "sequence", INSPECT, shapes.Nothing, shapes.EventView, get_event),
+    Route(
+        *("listDeadLetters", "dead-letters", "", INSPECT),
+        *(shapes.DeadLetterQuery, shapes.DeadLetterList, list_dead_letters),
+    ),
+    Route("listDamage", "damage", "", INSPECT, shapes.Pages, shapes.DamageList, list_damage),
+)
+"""All routes; each takes GET and HEAD."""
+
+
+async def answer(
+    tenant: Tenant,
+    principal: Principal,
+    request: HttpRequest,
+    *,
+    url: Callable[[str], str],
+) -> msgspec.Struct:
+    """Return the answer to a request for a path below the root.
+
+    Raises:
+        PeltonError: there is none.
+    """
+    route, name = _match(request.path)
+    if request.method not in ("GET", "HEAD"):
+        raise MethodNotAllowed("GET", "HEAD")
+    if not principal.may(route.scope):
+        raise ScopeMissing(route.scope)
+    return await route.does(
+        Ask(tenant, principal, url, name, parse_query(request.query, route.query))
+    )
+
+
+def _match(path: Sequence[str]) -> tuple[Route, str]:
+    for route in ROUTES:
+        if (
+            list(path[:1]) == [route.path]
+            and len(path) == (2 if route.parameter else 1)
+            and path[-1]
+        ):
+            return route, unquote(path[-1]) if route.parameter else ""
+    raise PathNotFound("nothing is served under this path")
+
+
+def parse_query(query: bytes, shape: type[Q]) -> Q:
+    """Return what the query of a URL holds.
+
+    Raises:
+        InvalidInput: it holds something else.
+    """
+    try:
+        pairs = parse_qsl(
+            query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=32
+        )
+    except ValueError:
+        raise InvalidInput("the query is not UTF-8, percent-encoded") from None
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise InvalidInput("a parameter of the query came twice")
+    try:
+        return msgspec.convert(members, shape, strict=False)
+    except msgspec.ValidationError as error:
+        raise violation(error) from None
+
+
+def _next(
+    left: Sequence[Any], shown: Sequence[Any], asked: tuple[str, ...], place: Callable[[Any], str]
+) -> str:
+    """Return the cursor of the page after the one that is shown."""
+    return write_cursor((place(shown[-1]),), asked) if len(left) > len(shown) else ""

@@ -1,0 +1,230 @@
+"""What the API takes and gives: one type for each shape (AS-5)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from pelton.events.a2a import A2A, JsonObject, Message, Task, TaskState
+from pelton.events.card import AgentProfile
+
+PageSize = Annotated[int, Meta(ge=1, le=100, description="How many entries, at most.")]
+PageToken = Annotated[
+    str, Meta(max_length=2048, description="`nextPageToken` of the page before this one.")
+]
+Agent = Annotated[str, Meta(max_length=63, description="Only of this agent.")]
+
+
+class Query(A2A, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The base of what the query of a URL may hold; anything else in it is refused."""
+
+
+class Nothing(Query, frozen=True, kw_only=True):
+    """No parameters."""
+
+
+class Pages(Query, frozen=True, kw_only=True):
+    """Which page."""
+
+    page_size: PageSize = 50
+    page_token: PageToken = ""
+
+
+class TaskQuery(Pages, frozen=True, kw_only=True):
+    """Which tasks."""
+
+    agent: Agent = ""
+    context_id: Annotated[str, Meta(max_length=128, description="Only of this conversation.")] = ""
+    state: Annotated[TaskState | None, Meta(description="Only in this state.")] = None
+
+
+class OneTask(Query, frozen=True, kw_only=True):
+    """How much of a task."""
+
+    history_length: Annotated[
+        int, Meta(ge=0, le=2**31 - 1, description="How many of its latest messages.")
+    ] = 0
+
+
+class OfAgent(Pages, frozen=True, kw_only=True):
+    """Whose."""
+
+    agent: Agent = ""
+
+
+class DeadLetterQuery(OfAgent, frozen=True, kw_only=True):
+    """Which dead letters."""
+
+    redriven: Annotated[bool, Meta(description="Those too that were done again.")] = False
+
+
+class LiveQuery(Query, frozen=True, kw_only=True):
+    """Which records of the log, as they are stored."""
+
+    agent: Agent = ""
+
+
+class AgentView(A2A, frozen=True, kw_only=True, omit_defaults=False):
+    """An agent that is served."""
+
+    profile: AgentProfile
+    url: str
+
+
+class TaskView(A2A, frozen=True, kw_only=True, omit_defaults=False):
+    """A task, as A2A shows it, and whose it is.
+
+    `sequence` counts its events. `pending`: the message that opens it waits to be decided.
+    """
+
+    agent: str
+    owner: str
+    task: Task
+    sequence: int
+    turns: int
+    pending: bool
+
+
+class PushConfigView(A2A, frozen=True, kw_only=True, omit_defaults=False):
+    """How far a push config of a task is; its URL and its secrets are for its creator alone.
+
+    All up to the event `position` of the task is delivered. `standing` is `open`, `failing`, or why
+    nothing more is posted: `complete`, `given-up`, `gone`, `refused`. The next notification has
+    failed `attempts` times, the last time for `reason`, and is tried again at `retry`.
+    """
+
+    id: str
+    receiver: str
+    created_by: str
+    since: str
+    position: int
+    standing: str
+    attempts: int
+    reason: str
+    retry: str
+
+
+class PushView(A2A, frozen=True, kw_only=True, omit_defaults=False):
+    """Where a task's updates are posted to, in the order of creation: twenty at most."""
+
+    agent: str
+    configs: tuple[PushConfigView, ...]
+
+
+class EventView(A2A, frozen=True, kw_only=True, omit_defaults=False):
+    """A record of the log: a command or a commit, null if it is neither."""
+
+    sequence: int
+    subject: str
+    received: str
+    record: JsonObject | None
+
+
+class QuestionView(A2A, frozen=True, kw_only=True, omit_defaults=False):
+    """A question that a task waits with; the message says what is asked.
+
+    A message to the task answers it; where a task has asked several, one that names the `key`.
+    Without `approvers` the owner of the task answers. `expires` is RFC 3339, or empty.
+    """
+
+    agent: str
+    context_id: str
+    task_id: str
+    key: str
+    turn: int
+    message: Message | None
+    approvers: tuple[str, ...]
+    expires: str
+    sequence: int
+    time: str
+
+
+class DeadLetterView(A2A, frozen=True, kw_only=True, omit_defaults=False):
+    """A task that failed for good without its agent's wish.
+
+    `kind` is the class of the failure, `commandId` names what nobody could do, and `redrivenAs` the
+    task that does it again, if one does.
+    """
+
+    agent: str
+    context_id: str
+    task_id: str
+    turn: int
+    command_id: str
+    kind: str
+    message: str
+    attempts: int
+    redriven_as: str
+    sequence: int
+    time: str
+
+
+class DamageView(A2A, frozen=True, kw_only=True, omit_defaults=False):
+    """A record of the log that could not be taken in, and why."""
+
+    sequence: int
+    subject: str
+    code: str
+    reason: str
+
+
+class AgentList(A2A, frozen=True, kw_only=True, omit_defaults=False):
+    """A page of agents, by name."""
+
+    items: tuple[AgentView, ...]
+    next_page_token: str
+    total_size: int
+
+
+class TaskList(A2A, frozen=True, kw_only=True, omit_defaults=False):
+    """A page of tasks, the latest status first."""
+
+    items: tuple[TaskView, ...]
+    next_page_token: str
+    total_size: int
+
+
+class EventList(A2A, frozen=True, kw_only=True, omit_defaults=False):
+    """A page of records, in the order of the log."""
+
+    items: tuple[EventView, ...]
+    next_page_token: str
+
+
+class Inbox(A2A, frozen=True, kw_only=True, omit_defaults=False):
+    """A page of open questions, the oldest first."""
+
+    items: tuple[QuestionView, ...]
+    next_page_token: str
+    total_size: int
+
+
+class DeadLetterList(A2A, frozen=True, kw_only=True, omit_defaults=False):
+    """A page of dead letters, the latest first."""
+
+    items: tuple[DeadLetterView, ...]
+    next_page_token: str
+    total_size: int
+
+
+class DamageList(A2A, frozen=True, kw_only=True, omit_defaults=False):
+    """A page of damaged records, in the order of the log."""
+
+    items: tuple[DamageView, ...]
+    next_page_token: str
+    total_size: int
+
+
+class Problem(A2A, frozen=True, kw_only=True, omit_defaults=False):
+    """What went wrong; `code` is one of those that the documentation lists."""
+
+    code: str
+    message: str
+    detail: JsonObject
+
+
+class Failure(A2A, frozen=True, kw_only=True, omit_defaults=False):
+    """The answer to a request that failed (AS-28)."""
+
+    error: Problem

@@ -1,0 +1,59 @@
+"""`pelton diff`: two tasks side by side, and where they first differ."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pelton.adapters.cli import options
+from pelton.adapters.cli.output import DIFFERENT, OK, CommandFailed, Output
+
+if TYPE_CHECKING:
+    from pelton.runtime.replay.session import Reader, Session
+
+
+def diff(
+    left: Annotated[str, typer.Argument(metavar="A", help="A task, or a session file.")],
+    right: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
+    *,
+    nats: options.Nats = None,
+    data: options.Data = None,
+    config: options.Config = None,
+    json: options.Json = False,
+) -> int:
+    """Compare two tasks, event by event; a file may name its task: fork.pelton:TASK."""
+    from pelton.adapters.cli.connect import on_reader
+    from pelton.runtime.replay import diff as diffs
+    from pelton.runtime.replay.session import task_session
+
+    settings = options.settings(config, data=data, nats__url=nats)
+    sides = [_side(each) for each in (left, right)]
+    tasks = [task for _, task in sides if task]
+    if not tasks:
+        raise CommandFailed("of which task? Write fork.pelton:TASK", "usage")
+
+    def session(file: Path | None, task: str) -> Session:
+        async def read(reader: Reader) -> Session:
+            return await task_session(reader, task, blobs=False)
+
+        return on_reader(settings, file, read)
+
+    one, other = ((file, task or tasks[0]) for file, task in sides)
+    found = diffs.diff(session(*one), one[1], session(*other), other[1])
+    lines = [f"{found.alike} events are alike, {len(found.differences)} differ"]
+    lines += [line for each in found.differences for line in each.lines()]
+    Output(json=json).result(
+        {"equal": not found.differences, "alike": found.alike, "differences": found.differences},
+        lines,
+    )
+    return DIFFERENT if found.differences else OK
+
+
+def _side(text: str) -> tuple[Path | None, str]:
+    """Return the file that one side is in, if it is in one, and its task, if it names one."""
+    file, _, task = text.rpartition(":")
+    if file and Path(file).is_file():
+        return Path(file), task
+    return (Path(text), "") if Path(text).is_file() else (None, text)

@@ -1,0 +1,199 @@
+"""`pelton fork`: a task gone on with otherwise, from any point, beside the original."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from pelton.adapters.cli import options
+from pelton.adapters.cli.output import CommandFailed, Output, words
+
+if TYPE_CHECKING:
+    from pelton.adapters.cli.forking import Forked
+    from pelton.runtime.agents import Agent
+    from pelton.runtime.replay.fork import Tools
+    from pelton.runtime.replay.session import Reader, Session
+    from pelton.runtime.settings import Settings
+
+
+_PLACE: Final = re.compile(
+    r"(?P<task>.+)@(?P<sequence>[0-9]{1,18})(?:/(?P<event>[1-9][0-9]{0,5}))?"
+)
+
+
+def fork(
+    place: Annotated[
+        str, typer.Argument(metavar="TASK@SEQ[/EVENT]", help="Where, as pelton step shows it.")
+    ],
+    *,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="FILE", help="Where to write the fork.")
+    ] = Path("fork.pelton"),
+    agent: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--agent",
+            metavar="AGENT",
+            help="module:name or file.py[:name], for each agent that goes on; default: those of the"
+            " settings, and of the running pelton dev.",
+        ),
+    ] = None,
+    message: Annotated[
+        str | None, typer.Option("--message", metavar="TEXT", help="Say this at the fork.")
+    ] = None,
+    result: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tool-result", metavar="KEY=JSON", help="What a step before the fork has returned."
+        ),
+    ] = None,
+    tools: Annotated[
+        str,
+        typer.Option(
+            "--tools",
+            metavar="POLICY",
+            help="Steps that begin after the fork: recorded (the original's results), live, or"
+            " refused.",
+        ),
+    ] = "recorded",
+    live: Annotated[
+        list[str] | None,
+        typer.Option("--live", metavar="STEP", help="Steps of that name run, whatever --tools."),
+    ] = None,
+    within: Annotated[
+        float, typer.Option("--within", help="Seconds for the task to come to rest in.")
+    ] = 120.0,
+    file: options.File = None,
+    nats: options.Nats = None,
+    data: options.Data = None,
+    config: options.Config = None,
+    json: options.Json = False,
+) -> None:
+    """Go on with a task from any point with one thing changed, on a log of its own in a file."""
+    import asyncio
+
+    from pelton.adapters.cli.connect import on_reader
+    from pelton.adapters.cli.forking import Forking
+    from pelton.adapters.cli.parts import quiet
+    from pelton.runtime.clock import RealWorld
+    from pelton.runtime.replay.fork import Chosen, Later, Tools, prefix
+    from pelton.runtime.replay.session import task_session
+
+    task, sequence, events = _place(place)
+    if out.exists():
+        raise CommandFailed(f"{str(out)!r} is there already: name another file with --out")
+    settings = options.settings(config, data=data, nats__url=nats)
+
+    async def read(reader: Reader) -> Session:
+        return await task_session(reader, task)
+
+    original = on_reader(settings, file, read)
+    results = _results(result or [])
+    records = prefix(
+        original,
+        sequence,
+        now=RealWorld().now(),
+        events=events,
+        task_id=task,
+        results=results,
+    )
+    policy, named = _policy(tools), frozenset(live or [])
+    choose = partial(Chosen, lambda name: Tools.LIVE if name in named else policy)
+    forking = Forking(
+        original,
+        records,
+        agents=_agents(settings, original, task, agent or []),
+        steps=partial(choose, Later(original, sequence)),
+        task=task,
+    )
+    quiet()
+    found = asyncio.run(forking.run(message, within=within))
+    _save(out, found, Output(json=json))
+
+
+def _place(text: str) -> tuple[str, int, int | None]:
+    """Return the task, the sequence, and the event of the commit there, if one is named."""
+    found = _PLACE.fullmatch(text)
+    if found is None:
+        raise CommandFailed(
+            f"{text!r} is no place: write TASK@SEQ, or TASK@SEQ/EVENT as pelton step shows it",
+            "usage",
+        )
+    return found["task"], int(found["sequence"]), int(found["event"]) if found["event"] else None
+
+
+def _policy(text: str) -> Tools:
+    from pelton.runtime.replay.fork import Tools
+
+    try:
+        return Tools(text)
+    except ValueError:
+        raise CommandFailed(f"{text!r} is no policy: use {', '.join(Tools)}", "usage") from None
+
+
+def _results(given: list[str]) -> dict[str, Any]:
+    import msgspec
+
+    found: dict[str, Any] = {}
+    for each in given:
+        key, equals, text = each.partition("=")
+        try:
+            found[key] = msgspec.json.decode(text)
+        except msgspec.DecodeError:
+            equals = ""
+        if not key or not equals:
+            raise CommandFailed(f"{each!r} is no result: write KEY=JSON, as in pay#1=null", "usage")
+    return found
+
+
+def _agents(settings: Settings, session: Session, task: str, given: list[str]) -> list[Agent]:
+    """Return the agents that go on; a single one that is given has the task, whatever its name.
+
+    Raises:
+        CommandFailed: nothing leads to the agent of the task.
+    """
+    from msgspec.structs import replace
+
+    from pelton.adapters.cli.references import load_agent
+    from pelton.adapters.cli.rerun import names_of
+    from pelton.adapters.cli.stack import running
+
+    dev, names = running(settings.directory), names_of(task, session)
+    loaded = [load_agent(each) for each in given]
+    if len(loaded) == 1 and loaded[0].name not in names:
+        profile = replace(loaded[0].profile, name=names[0])
+        loaded = [dataclasses.replace(loaded[0], profile=profile)]
+    there = {each.name: each for each in loaded}
+    involved = {agent for agent, _ in session.contexts}
+    for reference in (*settings.executor.agents, *(dev.agents if dev is not None else ())):
+        each = load_agent(reference)
+        if each.name in involved:
+            there.setdefault(each.name, each)
+    if not there.keys() & set(names):
+        who = " or ".join(names)
+        raise CommandFailed(f"where is the code of {who}? Name it with --agent", "usage")
+    return [dataclasses.replace(each, schedules=(), initial="") for each in there.values()]
+
+
+def _save(out: Path, found: Forked, output: Output) -> None:
+    import msgspec
+
+    from pelton.adapters.cli.sessions import save
+    from pelton.events.a2a import text_of
+
+    task, view = found.task, found.task.view()
+    digest = save(out, task.context_id, found.session)
+    said = [repr(text_of(view.status.message.parts))] if view.status.message else []
+    output.result(
+        {"file": str(out), "digest": digest, "task": msgspec.to_builtins(view)},
+        [
+            f"{words(task.status.state)} task {task.id}",
+            *said,
+            f"wrote {out}: pelton show {task.id} --file {out}",
+        ],
+    )

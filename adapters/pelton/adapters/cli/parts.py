@@ -1,0 +1,413 @@
+"""One part of pelton as a process: a bridge, an executor or a projector, until told to stop.
+
+SIGTERM and SIGINT stop it in order (AS-61): no new work, what runs ends or is handed back, exit 0.
+A second signal hands back at once. `pelton serve` starts it, or the supervisor, as `python -m
+pelton.adapters.cli.parts`: then it says on a pipe when it is ready, and never outlives its parent.
+
+A part imports what it needs when it runs: none needs it all, and each is there sooner.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import ctypes
+import gc
+import os
+import signal
+import sys
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from pelton.adapters.cli.options import PARTS, Part
+from pelton.adapters.cli.output import first_of
+from pelton.adapters.cli.startup import release_rich, withhold_rich
+from pelton.events.errors import InvalidInput, PeltonError
+from pelton.runtime.settings import Address, BridgeSettings, Settings, SettingsError, load
+
+if TYPE_CHECKING:
+    from pelton.adapters.a2a.server import Bridge
+    from pelton.adapters.a2a.tls import Tls
+    from pelton.adapters.push.service import Pushing
+    from pelton.runtime.clock import World
+    from pelton.runtime.jetstream.log import JetStreamLog
+    from pelton.runtime.remote import Remote
+
+Ready = Callable[[Mapping[str, Any]], None]
+"""Called once, when a part serves, with what others may want to know of it."""
+
+_PR_SET_PDEATHSIG: Final = 1
+_THREADS: Final = "pelton-step"
+_GRACE: Final = 0.1
+
+
+class Stop:
+    """The wish that a part should stop: `asked` once, `again` to hurry."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.again = asyncio.Event()
+
+    def signal(self) -> None:
+        """Ask, or ask again."""
+        (self.again if self.asked.is_set() else self.asked).set()
+
+
+def quiet() -> None:
+    """Let nothing but errors be logged: commands say what is to be said themselves."""
+    from pelton.adapters.logging import set_up
+
+    set_up(level="error", format="console")
+
+
+@contextlib.asynccontextmanager
+async def open_log(settings: Settings, *, name: str) -> AsyncGenerator[JetStreamLog, None]:
+    """Give the log that the settings name, while the context lasts.
+
+    Raises:
+        SettingsError: they name none.
+        LogError: it cannot be reached, or cannot serve.
+    """
+    from pelton.runtime.jetstream.log import JetStreamLog
+    from pelton.runtime.jetstream.profiles import profile
+
+    if settings.nats.url is None:
+        raise SettingsError("nats.url is not set: set it in pelton.toml or PELTON_NATS_URL")
+    credentials = Path(settings.nats.credentials) if settings.nats.credentials else None
+    async with JetStreamLog.open(
+        settings.nats.url.reveal().split(","),
+        profile=profile(settings.nats.profile),
+        credentials=credentials,
+        name=name,
+    ) as log:
+        yield log
+
+
+@contextlib.asynccontextmanager
+async def remotes(settings: Settings) -> AsyncGenerator[Remote | None, None]:
+    """Give what asks agents elsewhere while the context lasts, if the settings allow any.
+
+    Raises:
+        SettingsError: they name what is no URL, or the client is not installed.
+    """
+    if not settings.executor.remotes:
+        yield None
+        return
+    try:
+        from pelton.adapters.remotes import open_remotes
+    except ImportError as error:
+        raise SettingsError(
+            "executor.remotes needs a client of A2A: install 'pelton[a2a-client]'"
+        ) from error
+    async with open_remotes(settings.executor.remotes) as client:
+        yield client
+
+
+@contextlib.asynccontextmanager
+async def pushing(settings: Settings, world: World) -> AsyncGenerator[Pushing | None, None]:
+    """Give what push notifications are sent with while the context lasts, if they are.
+
+    Raises:
+        SettingsError: the settings cannot be, or the client is not installed.
+    """
+    if not settings.push.enabled or not settings.push.keys:
+        yield None
+        return
+    try:
+        from pelton.adapters.push.service import open_pushing
+    except ModuleNotFoundError as error:
+        raise SettingsError("push.keys needs more: pip install 'pelton[push]'") from error
+    async with open_pushing(settings.push, world=world) as found:
+        yield found
+
+
+async def executor(settings: Settings, stop: Stop, ready: Ready) -> None:
+    """Run agents until told to stop."""
+    from pelton.adapters.cli.references import load_agent
+    from pelton.runtime.clock import RealWorld
+    from pelton.runtime.executor import Executor
+
+    if not settings.executor.agents:
+        raise InvalidInput("there is no agent to run: name one, as in module:name or agent.py")
+    agents = [load_agent(reference) for reference in settings.executor.agents]
+    async with open_log(settings, name="executor") as log, remotes(settings) as remote:
+        serving = Executor(
+            log,
+            agents,
+            world=RealWorld(),
+            tenant=settings.nats.tenant,
+            capacity=settings.executor.capacity,
+            remote=remote,
+        )
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(serving.run(budget=settings.executor.stop_within))
+            watching = group.create_task(_stop_executor(serving.stop, stop))
+            announcing = group.create_task(serving.ready.wait())
+            announcing.add_done_callback(
+                lambda _: ready({"executor": serving.id, "agents": [each.name for each in agents]})
+            )
+            await running
+            watching.cancel()
+            announcing.cancel()
+
+
+async def _stop_executor(end: Callable[[], None], stop: Stop) -> None:
+    await stop.asked.wait()
+    end()
+    await stop.again.wait()
+    end()
+
+
+async def bridge(settings: Settings, stop: Stop, ready: Ready) -> None:
+    """Serve A2A over HTTP until told to stop."""
+    from pelton.adapters.a2a.protocol import Door
+    from pelton.adapters.a2a.server import bind, open_bridge, serve_bridge
+    from pelton.adapters.a2a.tenants import Account
+    from pelton.adapters.a2a.tls import open_tls
+    from pelton.adapters.identity.admission import admission
+    from pelton.projections.read import open_read_models
+    from pelton.runtime.clock import RealWorld
+
+    given, world = settings.bridge, RealWorld()
+    admitted, tls = admission(settings, world=world), open_tls(settings.tls)
+    try:
+        listening = bind(given.http.host, given.http.port)
+    except OSError as error:
+        raise SettingsError(
+            f"bridge.http: {given.http} cannot be listened on ({error.strerror}):"
+            " choose another port, or 0 for any"
+        ) from error
+    url = f"{'https' if tls else 'http'}://{Address(given.http.host, listening.getsockname()[1])}"
+    async with (
+        contextlib.AsyncExitStack() as others,
+        pushing(settings, world) as push,
+        open_log(settings, name="bridge") as log,
+        open_read_models(_models(settings)) as models,
+        open_bridge(
+            log,
+            models,
+            more=[
+                Account(
+                    name,
+                    await others.enter_async_context(open_log(own, name="bridge")),
+                    await others.enter_async_context(open_read_models(_models(own))),
+                    dict.fromkeys(settings.tenants[name].hosts, "")
+                    | settings.tenants[name].agents_at,
+                )
+                for name, own in _others(settings)
+            ],
+            admission=admitted,
+            push=push,
+            listens=given.http.host,
+            hosts=given.hosts,
+            origins=given.origins,
+            public_url=given.public_url,
+            default_agent=given.agent,
+            agents_at=given.agents_at,
+            legacy=given.a2a_03,
+            tenant=settings.nats.tenant,
+            answer_within=given.answer_within,
+            world=world,
+        ) as serving,
+        contextlib.AsyncExitStack() as stack,
+        asyncio.TaskGroup() as group,
+    ):
+        serving.cards.http = url
+        if given.card_key:
+            serving.cards.sign = _signer(given)
+        facts: dict[str, Any] = {"url": url}
+        if given.grpc is not None:
+            serving.cards.grpc = await _grpc(stack, serving, given, tls, world)
+            facts["grpc"] = serving.cards.grpc
+        running = group.create_task(
+            serve_bridge(
+                serving,
+                [listening],
+                stop=stop.asked,
+                stop_within=given.stop_within,
+                tls=tls,
+                door=Door(
+                    most=settings.limits.connections,
+                    most_of_address=settings.limits.connections_of_address,
+                ),
+                ready=lambda: ready(facts),
+            )
+        )
+        hurrying = group.create_task(_cancel(running, stop))
+        await asyncio.wait((running,))
+        hurrying.cancel()
+
+
+def _signer(given: BridgeSettings) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return what signs cards with the key of the settings."""
+    try:
+        from pelton.adapters.a2a import signing
+    except ModuleNotFoundError as error:
+        raise SettingsError("bridge.card_key needs more: pip install 'pelton[signing]'") from error
+    keys = signing.load_keys(Path(given.card_key))
+    signing.sign({}, keys)  # whether it can be done is known before anything is served
+    return lambda card: signing.sign(card, keys, jku=given.card_jku)
+
+
+async def _grpc(
+    stack: contextlib.AsyncExitStack,
+    serving: Bridge,
+    given: BridgeSettings,
+    tls: Tls | None,
+    world: World,
+) -> str:
+    """Serve gRPC too, while the stack lasts; returns the address for cards."""
+    try:
+        from pelton.adapters.a2a.grpc_server import Service, serve_grpc
+    except ModuleNotFoundError as error:
+        raise SettingsError("bridge.grpc needs more: pip install 'pelton[grpc]'") from error
+    assert given.grpc is not None
+    service = Service.on(serving, world=world)
+    try:
+        port = await stack.enter_async_context(
+            serve_grpc(service, given.grpc.host, given.grpc.port, tls=tls)
+        )
+    except OSError as error:
+        raise SettingsError(
+            f"bridge.grpc: {given.grpc} cannot be listened on: choose another port, or 0 for any"
+        ) from error
+    return given.public_grpc or (f":{port}" if given.public_url else f"{given.grpc.host}:{port}")
+
+
+async def projector(settings: Settings, stop: Stop, ready: Ready) -> None:
+    """Keep the read models up to date until told to stop."""
+    from pelton.projections.store import open_store
+    from pelton.runtime.clock import RealWorld
+    from pelton.runtime.projector import Projector
+
+    async with contextlib.AsyncExitStack() as stack:
+        projectors: list[Projector] = []
+        for _, own in (("", settings), *_others(settings)):
+            log = await stack.enter_async_context(open_log(own, name="projector"))
+            store = await stack.enter_async_context(open_store(_models(own)))
+            projectors.append(Projector(log, store, world=RealWorld()))
+        async with asyncio.TaskGroup() as group:
+            running = [group.create_task(each.run()) for each in projectors]
+            ready({})
+            await stop.asked.wait()
+            for task in running:
+                task.cancel()  # what it has not taken in yet is in the log
+
+
+def _others(settings: Settings) -> list[tuple[str, Settings]]:
+    """Return the settings of each tenant but the first, by name."""
+    return [(name, settings.of_tenant(name)) for name in settings.tenants]
+
+
+async def _cancel(task: asyncio.Task[None], stop: Stop) -> None:
+    """End a task at once if told to hurry."""
+    await stop.again.wait()
+    task.cancel()
+
+
+def _models(settings: Settings) -> Path:
+    file = settings.projections_path
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return file
+
+
+_RUN: Final[Mapping[str, Callable[[Settings, Stop, Ready], Awaitable[None]]]] = {
+    "bridge": bridge,
+    "executor": executor,
+    "projector": projector,
+}
+
+
+def run_part(part: Part, settings: Settings, *, ready: Ready) -> None:
+    """Run a part until SIGTERM or SIGINT.
+
+    Raises:
+        PeltonError: it cannot begin, or cannot go on.
+    """
+    import uvloop
+
+    withhold_rich()
+    release_rich()
+    from pelton.adapters.logging import set_up
+
+    set_up(level=settings.log.level, format=settings.log.format)
+
+    threads = ThreadPoolExecutor(settings.executor.capacity, thread_name_prefix=_THREADS)
+
+    async def run() -> None:
+        # What is loaded now lives as long as the process: collections need not walk it, and with
+        # thousands of short turns a second they come often enough at this distance.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 50)
+        stop = Stop()
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(threads)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.signal)
+        try:
+            if settings.nats.monitoring:
+                await _hold_to_profile(settings)
+            await _RUN[part](settings, stop, ready)
+        except* PeltonError as errors:
+            raise first_of(errors) from errors
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
+        threads.shutdown(wait=False, cancel_futures=True)
+        _abandon_steps()
+
+
+async def _hold_to_profile(settings: Settings) -> None:
+    from pelton.runtime.diagnosis import hold_to
+    from pelton.runtime.jetstream.profiles import profile
+
+    await hold_to(profile(settings.nats.profile), settings.nats.monitoring)
+
+
+def _abandon_steps() -> None:
+    """End the process if a step's thread goes on: its turn is handed back, and nobody waits."""
+    for thread in threading.enumerate():
+        if thread.name.startswith(_THREADS):
+            thread.join(_GRACE)
+            if thread.is_alive():
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(0)
+
+
+def die_with(parent: int) -> None:
+    """End when the process `parent` ends, whatever ends it: its log server is gone with it."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it has ended in between
+        os._exit(1)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a part for the supervisor; the settings come from it, in the environment."""
+    parser = argparse.ArgumentParser(prog="pelton.adapters.cli.parts")
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--ready", type=int, required=True, help="the pipe to say it on")
+    given = parser.parse_args(arguments)
+    die_with(given.parent)
+
+    def ready(facts: Mapping[str, Any]) -> None:
+        os.write(given.ready, msgspec.json.encode(facts))
+        os.close(given.ready)
+
+    try:
+        run_part(given.part, load(Path(os.devnull), environment=os.environ), ready=ready)
+    except PeltonError as error:
+        sys.exit(f"{error.code}: {error}")
+
+
+if __name__ == "__main__":
+    main()

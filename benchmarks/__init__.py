@@ -1,0 +1,1 @@
+"""Benchmarks: `make bench` runs them all in one go, alternating, and writes docs/benchmarks.md."""

@@ -1,0 +1,1 @@
+"""Many streams at once: how soon each subscriber has an event, and what one that is idle costs."""

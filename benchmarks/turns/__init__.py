@@ -1,0 +1,1 @@
+"""Benchmarks of durable turns: `make bench-turns` runs them beside DBOS and Restate."""

@@ -1,0 +1,147 @@
+"""Reading a batch of records: what it holds for each context, decoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import msgspec
+
+from pelton.events import subjects
+from pelton.events.commit import Commit
+from pelton.events.envelope import digest
+from pelton.events.errors import DamagedRecord, InvalidInput, PeltonError
+from pelton.events.events import AgentRegistered, TaskEvent
+from pelton.events.upcast import decode_commit
+from pelton.projections.rows import Cells, text
+
+
+class Stored(Protocol):
+    """A record of the log; see `pelton.runtime.log.Record`."""
+
+    @property
+    def sequence(self) -> int:
+        """Its place in the stream."""
+        ...
+
+    @property
+    def subject(self) -> str:
+        """Where it is stored."""
+        ...
+
+    @property
+    def data(self) -> bytes:
+        """Its bytes."""
+        ...
+
+
+class Damage(msgspec.Struct, frozen=True):
+    """A record that cannot be taken in, and why."""
+
+    sequence: int
+    subject: str
+    code: str
+    reason: str
+
+    @classmethod
+    def of(cls, sequence: int, subject: str, error: PeltonError) -> Damage:
+        """Return the damage that an error tells of."""
+        return cls(sequence, subject, error.code, str(error))
+
+
+class Group(msgspec.Struct):
+    """The records of one context in a batch. Nothing is read beyond a commit that is damaged."""
+
+    key: str
+    agent: str
+    context_id: str
+    first: int
+    last: int = 0
+    commits: list[tuple[int, Commit]] = []
+    commands: list[tuple[int, bytes]] = []
+    damage: Damage | None = None
+
+    def tasks(self) -> set[str]:
+        """Return the ids of the tasks that its commits are about."""
+        return {
+            event.task_id
+            for _, commit in self.commits
+            for event in commit.data.events
+            if isinstance(event, TaskEvent)
+        }
+
+    def stop(self, place: int, sequence: int, reason: PeltonError) -> None:
+        """Leave out the commits from one on that does not fit."""
+        del self.commits[place:]
+        self.damage = Damage.of(sequence, f"evt.{self.key}", reason)
+
+
+class Batch(msgspec.Struct):
+    """Some consecutive records of the log, by context; `sequence` and `last` are the last one's."""
+
+    sequence: int
+    last: bytes = b""
+    records: int = 0
+    groups: dict[str, Group] = {}
+    agents: dict[str, Cells] = {}
+    damaged: list[Damage] = []
+
+    @property
+    def hash(self) -> str:
+        """The SHA-256 of the last record's bytes."""
+        return digest(self.last)
+
+    def add(self, records: Iterable[Stored]) -> None:
+        """Take in what those records hold that come after what is here.
+
+        Commands are not decoded yet: most are decided within the same batch.
+        """
+        groups, last = self.groups, self.sequence
+        for record in records:
+            sequence, subject, data = record.sequence, record.subject, record.data
+            if sequence <= last:
+                continue
+            last, self.last = sequence, data
+            self.records += 1
+            key = subject[4:]
+            group = groups.get(key)
+            if group is None:
+                group = self._group(sequence, subject, data)
+                if group is None:
+                    continue
+                groups[key] = group
+            group.last = sequence
+            if subject.startswith("cmd."):
+                group.commands.append((sequence, data))
+            elif group.damage is None:
+                try:
+                    group.commits.append((sequence, decode_commit(data)))
+                except DamagedRecord as error:
+                    group.damage = Damage.of(sequence, subject, error)
+        self.sequence = last
+
+    def _group(self, sequence: int, subject: str, data: bytes) -> Group | None:
+        """Return a group for the context of a record, or None if it is about none."""
+        try:
+            _, agent, context, beside = subjects.parse(subject)
+        except InvalidInput as error:
+            self.damaged.append(Damage.of(sequence, subject, error))
+            return None
+        if agent == subjects.ACCESS:
+            return None  # who may do what, whoever asks reads from the log; so it is with a claim
+        if beside:
+            if beside == subjects.AGENT:
+                self._agent(sequence, subject, agent, data)
+            return None
+        return Group(key=subject[4:], agent=agent, context_id=context, first=sequence)
+
+    def _agent(self, sequence: int, subject: str, agent: str, data: bytes) -> None:
+        """Take in a record about an agent itself; the last profile is in force."""
+        try:
+            for event in decode_commit(data).data.events:
+                if isinstance(event, AgentRegistered):
+                    known = self.agents.get(agent)
+                    first = known[2] if known else sequence
+                    self.agents[agent] = (agent, text(event.profile), first, sequence)
+        except DamagedRecord as error:
+            self.damaged.append(Damage.of(sequence, subject, error))

@@ -1,0 +1,273 @@
+"""What tasks leave to others: questions to people, work handed on, dead letters; and counts.
+
+`note` is the part of the projection that tells of these. Rows of what is open are dropped when it
+is over; all others are only ever added, so that an event costs the same however much there is.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from pelton.events.a2a import Message
+from pelton.events.commit import Commit
+from pelton.events.event import Event
+from pelton.events.events import (
+    AttemptEnd,
+    AttemptEnded,
+    DelegationReported,
+    Outcome,
+    QuestionAnswered,
+    QuestionAsked,
+    QuestionExpired,
+    StepCompleted,
+    StepFailed,
+    StepStarted,
+    TaskDeadLettered,
+    TaskDelegated,
+    TaskRedriven,
+    TaskStatusUpdated,
+    TimerFired,
+    TimerSet,
+    TurnEnded,
+    TurnStarted,
+)
+from pelton.events.states import TERMINAL
+from pelton.projections import schema
+from pelton.projections.database import put
+from pelton.projections.rows import Cells, TaskRow, text
+
+AT_REST: Final = ""
+"""The key of what a turn asked that has ended with it: the next message to the task answers it."""
+
+COMMANDS: Final = "commands"
+"""Counts commands that were decided."""
+DUPLICATES: Final = "duplicates"
+"""Counts those among them that had been decided before: they changed nothing."""
+REFUSALS: Final = "refusals"
+"""Counts those that were refused."""
+TURNS: Final = "turns"
+"""Counts turns that began."""
+TAKEOVERS: Final = "takeovers"
+"""Counts attempts that took over from an executor that had died or stopped."""
+RETRIES: Final = "retries"
+"""Counts turns and steps that failed and were to be tried again."""
+DEAD: Final = "dead-letters"
+"""Counts tasks that failed for good without their agent's wish."""
+REDRIVEN: Final = "redriven"
+"""Counts tasks that were done again after they had failed."""
+LATE: Final = "late-reports"
+"""Counts reports that nobody waited for any more."""
+
+COUNTS: Final = (
+    *(COMMANDS, DUPLICATES, REFUSALS, TURNS, TAKEOVERS, RETRIES, DEAD, REDRIVEN, LATE),
+)
+"""All names under which is counted, in the order in which they are shown."""
+
+_FORGET = (
+    "DELETE FROM questions WHERE (task_id, agent, key) IN"
+    " (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'),"
+    " json_extract(value, '$[2]') FROM json_each(?))"
+)
+_COUNT = (
+    "INSERT INTO counts SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'),"
+    " json_extract(value, '$[2]') FROM json_each(?) WHERE TRUE"
+    " ON CONFLICT (agent, name) DO UPDATE SET count = count + excluded.count"
+)
+
+
+class Ledger(msgspec.Struct):
+    """What one batch changes here. A question that is None is no longer open."""
+
+    questions: dict[tuple[str, str, str], Cells | None] = {}
+    dead: list[Cells] = []
+    redrives: list[Cells] = []
+    delegations: list[Cells] = []
+    reports: list[Cells] = []
+    counts: dict[tuple[str, str], int] = {}
+
+    def count(self, agent: str, name: str) -> None:
+        """Count something that happened to an agent."""
+        key = (agent, name)
+        self.counts[key] = self.counts.get(key, 0) + 1
+
+    def write(self, database: sqlite3.Connection) -> None:
+        """Write it to the tables."""
+        if over := [key for key, cells in self.questions.items() if cells is None]:
+            database.execute(_FORGET, (text(over),))
+        put(database, schema.QUESTIONS, [c for c in self.questions.values() if c])
+        put(database, schema.DEAD_LETTERS, self.dead)
+        put(database, schema.REDRIVES, self.redrives)
+        put(database, schema.DELEGATIONS, self.delegations)
+        put(database, schema.REPORTS, self.reports)
+        if self.counts:
+            counts = [(*key, count) for key, count in self.counts.items()]
+            database.execute(_COUNT, (text(counts),))
+
+
+class Noted(msgspec.Struct, frozen=True, gc=False):
+    """Where the events of a commit at `sequence` that are about a task are told of."""
+
+    ledger: Ledger
+    task: TaskRow
+    sequence: int
+    commit: Commit
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """The key of the task's row."""
+        return self.task.id, self.task.agent
+
+    def over(self, key: str) -> None:
+        """Say that the task does not wait for something any more."""
+        self.task.waits.pop(key, None)
+
+    def settled(self, key: str) -> None:
+        """Say that a question is open no more, if it was."""
+        if self.task.waits.pop(key, None) is not None:
+            self.ledger.questions[(*self.place, key)] = None
+
+    def close(self) -> None:
+        """Say that the task waits for nothing any more."""
+        task = self.task
+        for key in tuple(task.waits) if task.waits else ():
+            self.settled(key)
+        task.pause = task.again_at = ""
+
+    def ask(self, key: str, message: Message | None, approvers: Sequence[str], until: str) -> None:
+        """Say that the task waits for a person."""
+        self.task.waits[key] = until
+        self.ledger.questions[(*self.place, key)] = (
+            *(*self.place, key, self.task.context_id, self.task.turns, self.sequence),
+            *("" if message is None else text(message), text(list(approvers)), until),
+            self.commit.time,
+        )
+
+    def count(self, name: str) -> None:
+        """Count something that happened to the agent."""
+        self.ledger.count(self.task.agent, name)
+
+
+def note_decision(ledger: Ledger, agent: str, commit: Commit) -> None:
+    """Count a command that a commit decides; one that was decided before comes to nothing."""
+    if commit.data.command:
+        ledger.count(agent, COMMANDS)
+        if not commit.data.events:
+            ledger.count(agent, DUPLICATES)
+
+
+def _turn_started(noted: Noted, event: TurnStarted) -> None:
+    task = noted.task
+    noted.settled(AT_REST)
+    if event.attempt == 1:
+        noted.count(TURNS)
+    elif task.pause in ("", AttemptEnd.HANDED_BACK):
+        noted.count(TAKEOVERS)
+    task.pause = task.again_at = ""
+
+
+def _attempt_ended(noted: Noted, event: AttemptEnded) -> None:
+    noted.task.pause, noted.task.again_at = event.end.value, event.again_at
+    if event.end is AttemptEnd.FAILED:
+        noted.count(RETRIES)
+
+
+def _turn_ended(noted: Noted, event: TurnEnded) -> None:
+    noted.close()
+    if event.outcome in (Outcome.INPUT_REQUIRED, Outcome.AUTH_REQUIRED):
+        noted.ask(AT_REST, noted.task.status.message, (), "")
+
+
+def _status(noted: Noted, event: TaskStatusUpdated) -> None:
+    if event.status.state in TERMINAL:
+        noted.close()
+
+
+def _asked(noted: Noted, event: QuestionAsked) -> None:
+    noted.ask(event.key, event.message, event.approvers, event.expires)
+
+
+def _answered(noted: Noted, event: QuestionAnswered | QuestionExpired) -> None:
+    noted.settled(event.key)
+
+
+def _timer(noted: Noted, event: TimerSet) -> None:
+    noted.task.waits[event.key] = event.due
+
+
+def _step_failed(noted: Noted, event: StepFailed) -> None:
+    noted.over(event.key)
+    if event.again_at:
+        noted.task.waits[event.key] = event.again_at
+        noted.count(RETRIES)
+
+
+def _over(noted: Noted, event: TimerFired | StepStarted | StepCompleted) -> None:
+    noted.over(event.key)
+
+
+def _delegated(noted: Noted, event: TaskDelegated) -> None:
+    task = noted.task
+    task.waits[event.key] = ""
+    noted.ledger.delegations.append(
+        (
+            *(*noted.place, task.turns, event.key, task.context_id),
+            *(event.agent, event.context_id, event.child, event.command_id),
+            *(noted.sequence, noted.commit.time),
+        )
+    )
+
+
+def _reported(noted: Noted, event: DelegationReported) -> None:
+    if event.late:
+        noted.count(LATE)
+    else:
+        noted.over(event.key)
+    noted.ledger.reports.append(
+        (
+            *(*noted.place, event.turn, event.key, noted.sequence),
+            *(int(event.late), noted.commit.time),
+        )
+    )
+
+
+def _dead(noted: Noted, event: TaskDeadLettered) -> None:
+    task, failure = noted.task, event.failure
+    noted.count(DEAD)
+    noted.ledger.dead.append(
+        (
+            *(*noted.place, task.context_id, task.turns, event.command_id),
+            *(failure.kind.value, failure.message, failure.exception, event.attempts),
+            *(noted.sequence, noted.commit.time),
+        )
+    )
+
+
+def _redriven(noted: Noted, event: TaskRedriven) -> None:
+    noted.count(REDRIVEN)
+    noted.ledger.redrives.append((*noted.place, event.by, noted.sequence, noted.commit.time))
+
+
+TELLS: Final[Mapping[type[Event], Callable[[Noted, Any], None]]] = {
+    TurnStarted: _turn_started,
+    AttemptEnded: _attempt_ended,
+    TurnEnded: _turn_ended,
+    TaskStatusUpdated: _status,
+    QuestionAsked: _asked,
+    QuestionAnswered: _answered,
+    QuestionExpired: _answered,
+    TimerSet: _timer,
+    TimerFired: _over,
+    StepStarted: _over,
+    StepCompleted: _over,
+    StepFailed: _step_failed,
+    TaskDelegated: _delegated,
+    DelegationReported: _reported,
+    TaskDeadLettered: _dead,
+    TaskRedriven: _redriven,
+}
+"""What tells of each type of event that leaves something to others."""
+"""What tells of each type of event that leaves something to others; its row has it already."""

@@ -1,0 +1,354 @@
+"""The tables of the read models, and how a file gets from one version of them to the next (AS-64).
+
+A migration is never changed once it is released; a change of the tables is another one. Migrations
+are applied once each and written down in the file. One that cannot carry over what is there sets
+the position back to the beginning, and the projector reads the log anew.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Migration(NamedTuple):
+    """A step from the version before to `version`, and back."""
+
+    version: int
+    name: str
+    up: tuple[str, ...]
+    down: tuple[str, ...]
+
+
+class Table(NamedTuple):
+    """A table that is part of the dump: its columns, of which the first `key` are its key."""
+
+    name: str
+    key: int
+    columns: tuple[str, ...]
+
+
+_INDEXES_1: Final = {
+    "tasks_newest": "tasks (timestamp, id, agent, answer) WHERE answer IS NULL",
+    "tasks_by_agent": "tasks (agent, timestamp, id, answer) WHERE answer IS NULL",
+    "tasks_by_owner": "tasks (owner, agent, timestamp, id, answer) WHERE answer IS NULL",
+    "tasks_by_context": "tasks (context_id, timestamp, id, agent, answer) WHERE answer IS NULL",
+    "tasks_by_state": "tasks (state, agent, timestamp, id, answer) WHERE answer IS NULL",
+    "contexts_by_agent": "contexts (agent, updated)",
+    "contexts_newest": "contexts (updated)",
+    "pending_by_context": "pending (key, sequence)",
+    "rejected_by_task": "rejected (task_id, agent)",
+    "rejected_by_agent": "rejected (agent, sequence)",
+}
+_INDEXES_2: Final = {
+    "questions_oldest": "questions (sequence)",
+    "questions_by_agent": "questions (agent, sequence)",
+    "dead_letters_newest": "dead_letters (sequence)",
+    "dead_letters_by_agent": "dead_letters (agent, sequence)",
+}
+_INDEXES_3: Final = {"tasks_running": "tasks (agent) WHERE attempt IS NOT NULL"}
+INDEXES: Final = _INDEXES_1 | _INDEXES_2 | _INDEXES_3
+"""Names of the indexes and what they are on: a rebuild makes them last, which is cheaper."""
+
+AGENTS: Final = Table("agents", 1, ("name", "profile", "registered", "updated"))
+
+CONTEXTS: Final = Table(
+    "contexts",
+    1,
+    (
+        *("key", "agent", "id", "head", "events", "handled", "ahead"),
+        *("waiting", "stopped", "created", "updated", "time", "owner"),
+    ),
+)
+
+TASKS: Final = Table(
+    "tasks",
+    2,
+    (
+        *("id", "agent", "context_id", "command_id", "state", "timestamp", "status", "metadata"),
+        *("sequence", "turns", "attempt", "executor", "history", "artifacts", "answer"),
+        *("pending", "created", "updated", "owner", "waits", "pause", "again_at"),
+    ),
+)
+
+MESSAGES: Final = Table(
+    "messages", 3, ("task_id", "agent", "number", "sequence", "command", "message")
+)
+
+PIECES: Final = Table("pieces", 4, ("task_id", "agent", "position", "number", "artifact"))
+
+PENDING: Final = Table("pending", 1, ("sequence", "key", "data"))
+
+REJECTED: Final = Table(
+    "rejected",
+    2,
+    ("key", "command_id", "sequence", "agent", "context_id", "task_id", "code", "reason", "time"),
+)
+
+TAKEN: Final = Table("taken", 2, ("key", "command_id"))
+
+QUESTIONS: Final = Table(
+    "questions",
+    3,
+    (
+        *("task_id", "agent", "key", "context_id", "turn", "sequence"),
+        *("message", "approvers", "expires", "time"),
+    ),
+)
+
+DEAD_LETTERS: Final = Table(
+    "dead_letters",
+    2,
+    (
+        *("task_id", "agent", "context_id", "turn", "command_id"),
+        *("kind", "message", "exception", "attempts", "sequence", "time"),
+    ),
+)
+
+REDRIVES: Final = Table("redrives", 2, ("task_id", "agent", "redriven_as", "sequence", "time"))
+
+DELEGATIONS: Final = Table(
+    "delegations",
+    4,
+    (
+        *("task_id", "agent", "turn", "key", "context_id"),
+        *("child_agent", "child_context", "child", "command_id", "sequence", "time"),
+    ),
+)
+
+REPORTS: Final = Table(
+    "reports", 5, ("task_id", "agent", "turn", "key", "sequence", "late", "time")
+)
+
+COUNTS: Final = Table("counts", 2, ("agent", "name", "count"))
+
+DAMAGED: Final = Table("damaged", 1, ("sequence", "subject", "code", "reason"))
+
+POSITION: Final = Table("position", 1, ("sequence", "hash"))
+
+TABLES: Final = (
+    *(AGENTS, CONTEXTS, TASKS, MESSAGES, PIECES, PENDING, REJECTED, TAKEN),
+    *(QUESTIONS, DEAD_LETTERS, REDRIVES, DELEGATIONS, REPORTS, COUNTS, DAMAGED, POSITION),
+)
+"""All tables in the order of the dump."""
+
+_KEPT_1: Final = (
+    *("agents", "contexts", "tasks", "messages", "pieces", "pending", "rejected", "damaged"),
+)
+_KEPT_2: Final = (
+    *_KEPT_1,
+    *("questions", "dead_letters", "redrives", "delegations", "reports", "counts"),
+)
+"""What is read anew from the log after migrations 2 and 3, which cannot tell what they add."""
+
+MIGRATIONS: Final = (
+    Migration(
+        1,
+        "tasks, contexts and agents",
+        (
+            """CREATE TABLE position (
+                sequence INTEGER NOT NULL PRIMARY KEY,
+                hash TEXT NOT NULL
+            )""",
+            "INSERT INTO position VALUES (0, '')",
+            """CREATE TABLE agents (
+                name TEXT NOT NULL PRIMARY KEY,
+                profile TEXT NOT NULL,
+                registered INTEGER NOT NULL,
+                updated INTEGER NOT NULL
+            ) WITHOUT ROWID""",
+            """CREATE TABLE contexts (
+                key TEXT NOT NULL PRIMARY KEY,
+                agent TEXT NOT NULL,
+                id TEXT NOT NULL,
+                head INTEGER NOT NULL,
+                events INTEGER NOT NULL,
+                handled INTEGER NOT NULL,
+                ahead TEXT NOT NULL,
+                waiting INTEGER NOT NULL,
+                stopped INTEGER NOT NULL,
+                created INTEGER NOT NULL,
+                updated INTEGER NOT NULL,
+                time TEXT NOT NULL,
+                owner TEXT NOT NULL
+            ) WITHOUT ROWID""",
+            """CREATE TABLE tasks (
+                id TEXT NOT NULL,
+                agent TEXT NOT NULL,
+                context_id TEXT NOT NULL,
+                command_id TEXT NOT NULL,
+                state TEXT NOT NULL,
+                timestamp TEXT NOT NULL,
+                status TEXT NOT NULL,
+                metadata TEXT,
+                sequence INTEGER NOT NULL,
+                turns INTEGER NOT NULL,
+                attempt INTEGER,
+                executor TEXT,
+                history INTEGER NOT NULL,
+                artifacts TEXT NOT NULL,
+                answer TEXT,
+                pending INTEGER NOT NULL,
+                created INTEGER NOT NULL,
+                updated INTEGER NOT NULL,
+                owner TEXT NOT NULL,
+                PRIMARY KEY (id, agent)
+            ) WITHOUT ROWID""",
+            """CREATE TABLE messages (
+                task_id TEXT NOT NULL,
+                agent TEXT NOT NULL,
+                number INTEGER NOT NULL,
+                sequence INTEGER NOT NULL,
+                command TEXT NOT NULL,
+                message TEXT NOT NULL,
+                PRIMARY KEY (task_id, agent, number)
+            ) WITHOUT ROWID""",
+            """CREATE TABLE pieces (
+                task_id TEXT NOT NULL,
+                agent TEXT NOT NULL,
+                position INTEGER NOT NULL,
+                number INTEGER NOT NULL,
+                artifact TEXT NOT NULL,
+                PRIMARY KEY (task_id, agent, position, number)
+            ) WITHOUT ROWID""",
+            """CREATE TABLE pending (
+                sequence INTEGER NOT NULL PRIMARY KEY,
+                key TEXT NOT NULL,
+                data BLOB NOT NULL
+            )""",
+            """CREATE TABLE rejected (
+                key TEXT NOT NULL,
+                command_id TEXT NOT NULL,
+                sequence INTEGER NOT NULL,
+                agent TEXT NOT NULL,
+                context_id TEXT NOT NULL,
+                task_id TEXT NOT NULL,
+                code TEXT NOT NULL,
+                reason TEXT NOT NULL,
+                time TEXT NOT NULL,
+                PRIMARY KEY (key, command_id)
+            ) WITHOUT ROWID""",
+            """CREATE TABLE damaged (
+                sequence INTEGER NOT NULL PRIMARY KEY,
+                subject TEXT NOT NULL,
+                code TEXT NOT NULL,
+                reason TEXT NOT NULL
+            )""",
+            *(f"CREATE INDEX {name} ON {what}" for name, what in _INDEXES_1.items()),
+        ),
+        (
+            "DROP TABLE damaged",
+            "DROP TABLE rejected",
+            "DROP TABLE pending",
+            "DROP TABLE pieces",
+            "DROP TABLE messages",
+            "DROP TABLE tasks",
+            "DROP TABLE contexts",
+            "DROP TABLE agents",
+            "DROP TABLE position",
+        ),
+    ),
+    Migration(
+        2,
+        "questions, dead letters, delegations and counts",
+        (
+            "ALTER TABLE tasks ADD COLUMN waits TEXT NOT NULL DEFAULT '{}'",
+            "ALTER TABLE tasks ADD COLUMN pause TEXT NOT NULL DEFAULT ''",
+            "ALTER TABLE tasks ADD COLUMN again_at TEXT NOT NULL DEFAULT ''",
+            """CREATE TABLE questions (
+                task_id TEXT NOT NULL,
+                agent TEXT NOT NULL,
+                key TEXT NOT NULL,
+                context_id TEXT NOT NULL,
+                turn INTEGER NOT NULL,
+                sequence INTEGER NOT NULL,
+                message TEXT NOT NULL,
+                approvers TEXT NOT NULL,
+                expires TEXT NOT NULL,
+                time TEXT NOT NULL,
+                PRIMARY KEY (task_id, agent, key)
+            ) WITHOUT ROWID""",
+            """CREATE TABLE dead_letters (
+                task_id TEXT NOT NULL,
+                agent TEXT NOT NULL,
+                context_id TEXT NOT NULL,
+                turn INTEGER NOT NULL,
+                command_id TEXT NOT NULL,
+                kind TEXT NOT NULL,
+                message TEXT NOT NULL,
+                exception TEXT NOT NULL,
+                attempts INTEGER NOT NULL,
+                sequence INTEGER NOT NULL,
+                time TEXT NOT NULL,
+                PRIMARY KEY (task_id, agent)
+            ) WITHOUT ROWID""",
+            """CREATE TABLE redrives (
+                task_id TEXT NOT NULL,
+                agent TEXT NOT NULL,
+                redriven_as TEXT NOT NULL,
+                sequence INTEGER NOT NULL,
+                time TEXT NOT NULL,
+                PRIMARY KEY (task_id, agent)
+            ) WITHOUT ROWID""",
+            """CREATE TABLE delegations (
+                task_id TEXT NOT NULL,
+                agent TEXT NOT NULL,
+                turn INTEGER NOT NULL,
+                key TEXT NOT NULL,
+                context_id TEXT NOT NULL,
+                child_agent TEXT NOT NULL,
+                child_context TEXT NOT NULL,
+                child TEXT NOT NULL,
+                command_id TEXT NOT NULL,
+                sequence INTEGER NOT NULL,
+                time TEXT NOT NULL,
+                PRIMARY KEY (task_id, agent, turn, key)
+            ) WITHOUT ROWID""",
+            """CREATE TABLE reports (
+                task_id TEXT NOT NULL,
+                agent TEXT NOT NULL,
+                turn INTEGER NOT NULL,
+                key TEXT NOT NULL,
+                sequence INTEGER NOT NULL,
+                late INTEGER NOT NULL,
+                time TEXT NOT NULL,
+                PRIMARY KEY (task_id, agent, turn, key, sequence)
+            ) WITHOUT ROWID""",
+            """CREATE TABLE counts (
+                agent TEXT NOT NULL,
+                name TEXT NOT NULL,
+                count INTEGER NOT NULL,
+                PRIMARY KEY (agent, name)
+            ) WITHOUT ROWID""",
+            *(f"CREATE INDEX {name} ON {what}" for name, what in _INDEXES_2.items()),
+            *(f"DELETE FROM {name}" for name in _KEPT_1),  # noqa: S608 - constants
+            "UPDATE position SET sequence = 0, hash = ''",
+        ),
+        (
+            "DROP TABLE counts",
+            "DROP TABLE reports",
+            "DROP TABLE delegations",
+            "DROP TABLE redrives",
+            "DROP TABLE dead_letters",
+            "DROP TABLE questions",
+            "ALTER TABLE tasks DROP COLUMN again_at",
+            "ALTER TABLE tasks DROP COLUMN pause",
+            "ALTER TABLE tasks DROP COLUMN waits",
+        ),
+    ),
+    Migration(
+        3,
+        "messages that a running turn has taken, and what runs",
+        (
+            """CREATE TABLE taken (
+                key TEXT NOT NULL,
+                command_id TEXT NOT NULL,
+                PRIMARY KEY (key, command_id)
+            ) WITHOUT ROWID""",
+            *(f"CREATE INDEX {name} ON {what}" for name, what in _INDEXES_3.items()),
+            *(f"DELETE FROM {name}" for name in _KEPT_2),  # noqa: S608 - constants
+            "UPDATE position SET sequence = 0, hash = ''",
+        ),
+        ("DROP INDEX tasks_running", "DROP TABLE taken"),
+    ),
+)
+"""All migrations, oldest first."""

@@ -1,0 +1,391 @@
+"""The store of the read models: takes in batches of records, each with its position (AS-12, G6)."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from pelton.events.commands import Command, SendMessage
+from pelton.events.errors import DamagedRecord, PeltonError
+from pelton.events.upcast import decode_command
+from pelton.projections import schema
+from pelton.projections.batch import Batch, Damage, Group, Stored
+from pelton.projections.database import (
+    Database,
+    connect,
+    drop_indexes,
+    make_indexes,
+    put,
+    translated,
+)
+from pelton.projections.fold import Changes, Stopped, fold
+from pelton.projections.rows import UNDECIDED, Cells, ContextRow, TaskRow
+from pelton.projections.undecided import show, target
+
+_CONTEXTS = (
+    f"SELECT {', '.join(schema.CONTEXTS.columns)} FROM contexts"  # noqa: S608 - constants
+    " WHERE key IN (SELECT value FROM json_each(?))"
+)
+_TASKS = (
+    f"SELECT {', '.join(schema.TASKS.columns)} FROM tasks"  # noqa: S608 - constants
+    " WHERE id IN (SELECT value FROM json_each(?)) AND pending = 0"
+)
+_PENDING = (
+    "SELECT sequence, key, data FROM pending"
+    " WHERE key IN (SELECT value FROM json_each(?)) ORDER BY sequence"
+)
+_SENT = "(SELECT json_extract(value, '$[0]'), json_extract(value, '$[2]') FROM json_each(:pairs))"
+_DECIDED = (
+    f"SELECT key, command_id FROM rejected WHERE (key, command_id) IN {_SENT}"  # noqa: S608 - constants
+    f" UNION SELECT key, command_id FROM taken WHERE (key, command_id) IN {_SENT}"
+    " UNION SELECT task_id, command FROM messages"
+    " WHERE task_id IN (SELECT json_extract(value, '$[1]') FROM json_each(:pairs))"
+    " AND command IN (SELECT json_extract(value, '$[2]') FROM json_each(:pairs))"
+    " AND number < :undecided"
+)
+_PAIRS = "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(:pairs)"
+_FORGET_TASKS = f"DELETE FROM tasks WHERE pending > 0 AND (id, agent) IN ({_PAIRS})"  # noqa: S608
+_FORGET_MESSAGES = (
+    f"DELETE FROM messages WHERE (task_id, agent) IN ({_PAIRS}) AND number >= :undecided"  # noqa: S608
+)
+_FORGET_PENDING = "DELETE FROM pending WHERE sequence IN (SELECT value FROM json_each(?))"
+_FORGET_DAMAGE = "DELETE FROM damaged WHERE sequence IN (SELECT value FROM json_each(?))"
+_FORGET_PIECES = (
+    "DELETE FROM pieces WHERE (task_id, agent, position) IN"
+    " (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'),"
+    " json_extract(value, '$[2]') FROM json_each(?))"
+)
+_ADVANCE = (
+    "UPDATE position SET sequence = ?, hash = ? WHERE sequence = ? AND hash = ? RETURNING sequence"
+)
+
+
+class Position(NamedTuple):
+    """How far the read models are: the last record taken in, and the SHA-256 of its bytes."""
+
+    sequence: int
+    hash: str
+
+
+class PositionMoved(PeltonError):
+    """Somebody else has written to the read models in between: go on from where they are now."""
+
+    code = "position-moved"
+
+
+class _Undecided(msgspec.Struct):
+    """A command that waits, or waited when the batch began."""
+
+    sequence: int
+    subject: str
+    data: bytes
+    command: Command | None = None
+    damage: Damage | None = None
+
+    def decode(self) -> None:
+        """Read the command, unless that was done."""
+        if self.command is None and self.damage is None:
+            try:
+                self.command = decode_command(self.data)
+            except DamagedRecord as error:
+                self.damage = Damage.of(self.sequence, self.subject, error)
+
+
+class Write(msgspec.Struct):
+    """All that a batch does to the tables, in one transaction."""
+
+    before: Position
+    after: Position
+    changes: Changes
+    agents: list[Cells] = []
+    pending: list[Cells] = []
+    damaged: list[Damage] = []
+    decided: list[int] = []
+    """Sequences of commands that wait no more."""
+    mended: list[int] = []
+    """Sequences of damaged commands that were decided nevertheless."""
+    shown: list[tuple[str, str]] = []
+    """Tasks, as (id, agent), that commands showed in, which are decided or shown anew."""
+
+
+class Store:
+    """The writing side of the read models; one at a time takes in records (`open_store`)."""
+
+    def __init__(self, database: Database, position: Position, *, safe: bool = True) -> None:
+        self._database, self._safe = database, safe
+        self.position = position
+
+    async def take(self, records: Iterable[Stored]) -> Sequence[Damage]:
+        """Take in consecutive records; those at or before the position change nothing (AS-12).
+
+        Returns which of them are damaged: a damaged command is skipped; after a damaged commit
+        its context stands still, and no other.
+
+        Raises:
+            PositionMoved: another writer was there; `position` is read anew.
+            StoreUnusable: SQLite failed; the tables are as they were.
+        """
+        before, safe = self.position, self._safe
+
+        def work(database: sqlite3.Connection) -> Write | None:
+            batch = Batch(before.sequence)
+            batch.add(records)
+            if not batch.records:
+                return None
+            write = _plan(database, batch, before)
+            _write(database, write, safe=safe)
+            return write
+
+        with translated():
+            try:
+                write = await self._database.run(work)
+            except BaseException:  # cancelled, it may have been written nevertheless
+                await self.refresh()
+                raise
+        if write is None:
+            return ()
+        self.position = write.after
+        return write.damaged
+
+    async def refresh(self) -> None:
+        """Read the position anew."""
+        with translated():
+            self.position = await _position(self._database)
+
+    async def finish(self) -> None:
+        """Complete a store that was opened as not safe."""
+        with translated():
+            await make_indexes(self._database)
+            await self._database.execute_fetchall("COMMIT")
+
+
+def _plan(database: sqlite3.Connection, batch: Batch, before: Position) -> Write:
+    """Return what a batch does to the tables as they are."""
+    while True:
+        contexts, waiting = _contexts(database, batch)
+        tasks = _tasks(database, _ids(batch, contexts))
+        write = Write(
+            before=before,
+            after=Position(batch.sequence, batch.hash),
+            changes=Changes(contexts=contexts),
+            damaged=list(batch.damaged),
+        )
+        stopped = _fold(batch, tasks, write)
+        if not stopped:
+            break  # else once more, without the commit that does not fit
+    undecided: dict[str, list[_Undecided]] = {}
+    for key, group in batch.groups.items():
+        context = contexts[key]
+        if key in waiting or (group.commands and group.commands[-1][0] > context.handled):
+            left = _left(context, group, waiting.get(key, ()), write)
+            if left:
+                undecided[key] = left
+    if undecided:
+        _show(database, undecided, write)
+    if batch.agents:
+        write.agents = _agents(database, batch.agents)
+    return write
+
+
+def _contexts(
+    database: sqlite3.Connection, batch: Batch
+) -> tuple[dict[str, ContextRow], dict[str, list[_Undecided]]]:
+    """Return the contexts of a batch, known or new, and the commands that wait in them."""
+    contexts = {
+        group.key: ContextRow(
+            key=group.key, agent=group.agent, id=group.context_id, created=group.first
+        )
+        for group in batch.groups.values()
+    }
+    for cells in database.execute(_CONTEXTS, (_json(list(contexts)),)):
+        contexts[cells[0]] = ContextRow.of(cells)
+    waiting: dict[str, list[_Undecided]] = {}
+    keys = [context.key for context in contexts.values() if context.waiting]
+    if keys:
+        for sequence, key, data in database.execute(_PENDING, (_json(keys),)):
+            command = _Undecided(sequence, f"cmd.{key}", data)
+            waiting.setdefault(key, []).append(command)
+    return contexts, waiting
+
+
+def _tasks(database: sqlite3.Connection, ids: Iterable[str]) -> dict[tuple[str, str], TaskRow]:
+    """Return the decided tasks with those ids, of all agents, by agent and id."""
+    wanted = list(ids)
+    rows = database.execute(_TASKS, (_json(wanted),)) if wanted else ()
+    return {(cells[1], cells[0]): TaskRow.of(cells) for cells in rows}
+
+
+def _show(
+    database: sqlite3.Connection,
+    undecided: Mapping[str, list[_Undecided]],
+    write: Write,
+) -> None:
+    """Add the rows that commands which wait show in."""
+    changes = write.changes
+    messages = [
+        (key, target(changes.contexts[key], each.command), each.command.id)
+        for key, commands in undecided.items()
+        for each in commands
+        if isinstance(each.command, SendMessage)
+    ]
+    redriven = {
+        each.command.data.redrives
+        for commands in undecided.values()
+        for each in commands
+        if isinstance(each.command, SendMessage) and each.command.data.redrives
+    }
+    current = _tasks(database, redriven | {id_ for _, id_, _ in messages})
+    current |= {(row.agent, row.id): row for row in changes.tasks}
+    values = {"pairs": _json(messages), "undecided": UNDECIDED}
+    rows = database.execute(_DECIDED, values) if messages else ()
+    decided = {(about, command) for about, command in rows}
+    decided |= {(cells[0], cells[4]) for cells in changes.messages}
+    decided |= {(cells[0], cells[1]) for cells in (*changes.rejected, *changes.taken)}
+    for key, commands in undecided.items():
+        context = changes.contexts[key]
+        waiting = [(each.sequence, each.command) for each in commands if each.command]
+        if not context.head and waiting:
+            context.time = waiting[0][1].time
+        about = {(id_, command) for key_, id_, command in messages if key_ == key}
+        known = _of(context, redriven | {id_ for id_, _ in about}, current)
+        before = {command for id_, command in about if {(key, command), (id_, command)} & decided}
+        opened, said = show(context, known, waiting, before)
+        changes.tasks += opened
+        changes.messages += said
+
+
+def _agents(database: sqlite3.Connection, agents: Mapping[str, Cells]) -> list[Cells]:
+    """Return the rows of agents, which keep when they were first registered."""
+    rows = database.execute(
+        "SELECT name, registered FROM agents WHERE name IN (SELECT value FROM json_each(?))",
+        (_json(list(agents)),),
+    )
+    known: dict[str, int] = dict(rows)
+    return [
+        (name, profile, known.get(name, first), last)
+        for name, profile, first, last in agents.values()
+    ]
+
+
+def _write(database: sqlite3.Connection, write: Write, *, safe: bool) -> None:
+    """Do what a batch does to the tables, all or nothing."""
+    changes = write.changes
+    try:
+        if safe:
+            database.execute("BEGIN IMMEDIATE")
+        if not database.execute(_ADVANCE, (*write.after, *write.before)).fetchall():
+            raise PositionMoved("the read models were moved on by another process")
+        if write.shown:
+            shown = {"pairs": _json(write.shown), "undecided": UNDECIDED}
+            database.execute(_FORGET_TASKS, shown)
+            database.execute(_FORGET_MESSAGES, shown)
+        if write.decided:
+            database.execute(_FORGET_PENDING, (_json(write.decided),))
+        if write.mended:
+            database.execute(_FORGET_DAMAGE, (_json(write.mended),))
+        if changes.dropped:
+            database.execute(_FORGET_PIECES, (_json(changes.dropped),))
+        put(database, schema.CONTEXTS, [row.cells() for row in changes.contexts.values()])
+        put(database, schema.TASKS, [row.cells() for row in changes.tasks])
+        put(database, schema.MESSAGES, changes.messages)
+        put(database, schema.PIECES, changes.pieces)
+        put(database, schema.REJECTED, changes.rejected)
+        put(database, schema.TAKEN, changes.taken)
+        changes.ledger.write(database)
+        put(database, schema.PENDING, write.pending)
+        put(database, schema.AGENTS, write.agents)
+        put(database, schema.DAMAGED, [msgspec.structs.astuple(each) for each in write.damaged])
+        if safe:
+            database.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.OperationalError):  # there may be none, just before and after
+            database.execute("ROLLBACK")
+        raise
+
+
+@asynccontextmanager
+async def open_store(path: Path, *, safe: bool = True) -> AsyncGenerator[Store]:
+    """Open the read models for writing; see `connect`.
+
+    What is not `safe` is one transaction, faster, and of no use until it is finished.
+    """
+    async with connect(path, write=True, safe=safe) as database:
+        if not safe:
+            await drop_indexes(database)
+            await database.execute_fetchall("BEGIN IMMEDIATE")
+        yield Store(database, await _position(database), safe=safe)
+
+
+async def _position(database: Database) -> Position:
+    [[sequence, hash_]] = await database.execute_fetchall("SELECT sequence, hash FROM position")
+    return Position(sequence, hash_)
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _ids(batch: Batch, contexts: Mapping[str, ContextRow]) -> set[str]:
+    """Return the ids of the tasks that a batch goes on with: none in a new context."""
+    groups = (group for group in batch.groups.values() if contexts[group.key].head)
+    return {id_ for group in groups for id_ in group.tasks()}
+
+
+def _of(
+    context: ContextRow, ids: Iterable[str], tasks: Mapping[tuple[str, str], TaskRow]
+) -> dict[str, TaskRow]:
+    """Return those tasks among `ids` that are the context's."""
+    found = {id_: tasks.get((context.agent, id_)) for id_ in ids}
+    return {id_: row for id_, row in found.items() if row and row.context_id == context.id}
+
+
+def _fold(batch: Batch, tasks: Mapping[tuple[str, str], TaskRow], write: Write) -> bool:
+    """Fold the commits of a batch; True if one did not fit, which the batch then is without."""
+    changes = write.changes
+    for group in batch.groups.values():
+        context = changes.contexts[group.key]
+        context.updated = group.last
+        if context.stopped:
+            continue
+        if group.commits:
+            known = _of(context, group.tasks(), tasks) if context.head else {}
+            try:
+                fold(changes, context, known, group.commits)
+            except Stopped as stopped:
+                group.stop(stopped.place, stopped.sequence, stopped.reason)
+                return True
+        if group.damage is not None:
+            context.stopped = group.damage.sequence
+            write.damaged.append(group.damage)
+    return False
+
+
+def _left(
+    context: ContextRow, group: Group, waiting: Sequence[_Undecided], write: Write
+) -> list[_Undecided]:
+    """Return the commands that wait after a batch, and write down what became of the others."""
+    left: list[_Undecided] = []
+    for each in waiting:
+        each.decode()
+        if each.damage is not None:
+            write.mended.append(each.sequence)
+        elif isinstance(each.command, SendMessage):
+            write.shown.append((target(context, each.command), context.agent))
+        if context.decided(each.sequence):
+            write.decided.append(each.sequence)
+        else:
+            left.append(each)
+    for sequence, data in group.commands:
+        if not context.decided(sequence):
+            each = _Undecided(sequence, f"cmd.{context.key}", data)
+            each.decode()
+            write.pending.append((sequence, context.key, data))
+            left.append(each)
+    write.damaged += [each.damage for each in left if each.damage is not None]
+    context.waiting = len(left)
+    return left

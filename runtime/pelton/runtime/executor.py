@@ -1,0 +1,311 @@
+"""Executors: they hear bells, take contexts in hand, run agents and append what happened.
+
+Exclusion is the expectation on every append and nothing else (law 3): whoever is slower is refused
+and stops. A bell that we hold rings nowhere else; the lease keeps others from a context whose turn
+outlives its first commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any, Protocol
+
+import structlog
+
+from pelton.events import subjects
+from pelton.events.errors import InvalidInput, PeltonError
+from pelton.events.events import TurnEnded
+from pelton.events.presence import Beat
+from pelton.runtime.agents import Agent
+from pelton.runtime.aggregates import agents_of, schedules_of
+from pelton.runtime.assignment import Host
+from pelton.runtime.attempt import SETTLE
+from pelton.runtime.clock import World
+from pelton.runtime.contexts import Contexts
+from pelton.runtime.log import Bell, Bells, Conflict, Log, LogUnavailable
+from pelton.runtime.outbox import Outbox
+from pelton.runtime.patience import patiently, why
+from pelton.runtime.presence import Presence
+from pelton.runtime.prompts import Prompts
+from pelton.runtime.registration import register
+from pelton.runtime.remote import Remote, Remotes
+from pelton.runtime.steps import Steps
+from pelton.runtime.timetable import Timetable, declare
+from pelton.runtime.work import HandedBack, Work
+
+logger: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+class InHand(Protocol):
+    """An aggregate in hand: what its bell calls for is being done.
+
+    `rung` says that commands came whose bells were not kept; with `look_again`, commands may have
+    come unheard.
+    """
+
+    bell: Bell
+    rung: bool
+    look_again: bool
+
+    @property
+    def place(self) -> str:
+        """Which one it is."""
+        ...
+
+    async def drain(self) -> float | None:
+        """Do all there is to do; return in how many seconds the bell is to ring again, if it is."""
+        ...
+
+    async def keep(self) -> None:
+        """Keep it in hand."""
+        ...
+
+    def hand_back(self) -> None:
+        """Stop soon, and leave what is open to the next executor."""
+        ...
+
+    def forget(self) -> None:
+        """Drop what is remembered: somebody else has written."""
+        ...
+
+    async def put_down(self) -> None:
+        """Give up what is held but the bell."""
+        ...
+
+
+class Executor:
+    """Serves agents: `run` until `stop`.
+
+    `capacity` is how many contexts of each agent it works on at once; `patience` after how many
+    seconds of its silence others take over; `tenant` what its own records name; `remote` asks the
+    agents elsewhere that work is delegated to, and `steps` makes what calls the functions of steps.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        agents: Sequence[Agent],
+        *,
+        world: World,
+        tenant: str = "local",
+        capacity: int = 64,
+        patience: float = 3.0,
+        remote: Remote | None = None,
+        steps: Callable[..., Steps] = Steps,
+    ) -> None:
+        self._log, self._world = log, world
+        self._agents = tuple(agents)
+        self._tenant, self._capacity, self._patience = tenant, capacity, patience
+        self._works: dict[str, InHand] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._heard: dict[str, tuple[Bells, asyncio.Task[None]]] = {}
+        self._stopping = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self.id = world.new_id()
+        """Who this executor is in the log."""
+        contexts, remotes = Contexts(log), Remotes(remote, world=world)
+        outbox = Outbox(log, world=world, remotes=remotes, attention=4 * patience)
+        self._host = Host(
+            log=log,
+            world=world,
+            contexts=contexts,
+            agents=agents_of(log, world),
+            schedules=schedules_of(log, world),
+            outbox=outbox,
+            prompts=Prompts(contexts, outbox, world=world),
+            executor=self.id,
+            tenant=tenant,
+            patience=patience,
+            hurry=self._hurry,
+            ended=self._ended,
+            steps=steps,
+        )
+        self.rang_again = 0
+        """How many bells rang here that had rung before: timers, retries, and what others lost."""
+        self._presence = Presence(self._host, agents, left=self._leave)
+        self.ready = asyncio.Event()
+        """Set once its agents are registered and their bells heard."""
+
+    @property
+    def active(self) -> int:
+        """How many contexts are in hand."""
+        return len(self._works)
+
+    def stop(self) -> None:
+        """Take no more work; what runs may finish. Called again: hand back at once."""
+        if self._stopping.is_set():
+            self._hurry.set()
+        self._stopping.set()
+
+    async def run(self, *, budget: float = 10.0) -> None:
+        """Serve until `stop` is called; then finish what runs within `budget` seconds.
+
+        What is not finished by then is handed back, for another executor to go on with.
+
+        Raises:
+            LogError: the log cannot be reached at the start.
+        """
+        await self._presence.say(Beat.STARTING)
+        for agent in self._agents:
+            await register(
+                self._host.agents,
+                agent.profile,
+                world=self._world,
+                source=self._host.source,
+                tenant=self._tenant,
+            )
+            await declare(self._host, agent.name, agent.schedules)
+        async with AsyncExitStack() as stack:
+            heard = [
+                (agent, await stack.enter_async_context(self._bells(agent)))
+                for agent in self._agents
+            ]
+            stack.callback(self._log.on_restored(self._restored))
+            stack.push_async_callback(self._host.outbox.aclose)
+            async with asyncio.TaskGroup() as group:
+                for agent, bells in heard:
+                    loop = group.create_task(self._hear(agent, bells))
+                    self._heard[agent.name] = bells, loop
+                lasting = (self._beat(), self._presence.stay(), self._watch())
+                background = [group.create_task(each) for each in lasting]
+                self.ready.set()
+                await self._stopping.wait()
+                for name in tuple(self._heard):
+                    await self._leave(name)
+                if self._tasks:
+                    await self._say_goodbye(self._presence.drain())
+                await self._finish(budget)
+                for each in background:
+                    each.cancel()
+                await self._say_goodbye(self._presence.leave())
+        logger.info("executor-stopped", executor=self.id, rang_again=self.rang_again)
+
+    async def _watch(self) -> None:
+        await patiently(lambda: self._presence.say(Beat.SERVING), "presence")
+        await self._presence.watch()
+
+    async def _say_goodbye(self, saying: Coroutine[Any, Any, None]) -> None:
+        """Say how this executor leaves; others see it all the same, only later."""
+        try:
+            async with asyncio.timeout(self._patience):
+                await saying
+        except (PeltonError, TimeoutError) as error:
+            logger.warning("left-unsaid", reason=why(error))
+
+    async def _leave(self, agent: str) -> None:
+        """Take no more work for an agent; what runs may finish."""
+        bells, loop = self._heard.pop(agent)
+        await bells.quiet()
+        loop.cancel()
+
+    def _ended(self, agent: str, event: TurnEnded) -> None:
+        self._presence.ended(agent, event)
+
+    def _bells(self, agent: Agent) -> AbstractAsyncContextManager[Bells]:
+        return self._log.bells(agent.name, capacity=self._capacity, patience=self._patience)
+
+    async def _finish(self, budget: float) -> None:
+        """Wait for what runs; hand back what does not end in time."""
+        if self._tasks:
+            hurry = asyncio.ensure_future(self._hurry.wait())
+            ended = asyncio.ensure_future(asyncio.wait(self._tasks))
+            await asyncio.wait((hurry, ended), timeout=budget, return_when="FIRST_COMPLETED")
+            hurry.cancel()
+            ended.cancel()
+        for work in tuple(self._works.values()):
+            work.hand_back()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=2 * SETTLE)
+        for task in tuple(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _hear(self, agent: Agent, bells: Bells) -> None:
+        while True:
+            bell = await bells.next()
+            self.rang_again += bell.deliveries > 1
+            subject = bell.record.subject
+            work = self._works.get(subject)
+            if work is not None:
+                await self._merge(work, bell)
+                continue
+            try:
+                work = self._take(agent, bell)
+            except InvalidInput as error:  # no context has that subject: nobody can answer there
+                logger.warning("command-nowhere", sequence=bell.record.sequence, reason=str(error))
+                await bell.done()
+                continue
+            self._works[subject] = work
+            task = asyncio.create_task(self._work(work), name=f"work {agent.name}")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _take(self, agent: Agent, bell: Bell) -> InHand:
+        subject = subjects.parse(bell.record.subject)
+        if subject.beside:
+            return Timetable(agent, bell, self._host)
+        return Work(agent, subject.context, bell, self._host)
+
+    async def _merge(self, work: InHand, bell: Bell) -> None:
+        """Take a bell for a context that is in hand.
+
+        It must ring again unless its command is decided and its turn over: the bell in hand cannot
+        stand for it, since it may have lapsed, rung elsewhere and be answered there.
+        """
+        if bell.record.sequence == work.bell.record.sequence:  # it rang again: we were too quiet
+            work.bell = bell
+            return
+        work.rung = True
+        await bell.hand_back(self._patience)
+
+    async def _beat(self) -> None:
+        """Keep what is in hand: bells, and the leases of turns that last."""
+        while True:
+            await asyncio.sleep(self._patience / 3)
+            await asyncio.gather(*[self._keep(work) for work in tuple(self._works.values())])
+
+    async def _keep(self, work: InHand) -> None:
+        try:
+            async with asyncio.timeout(self._patience / 3):
+                await work.keep()
+        except (PeltonError, TimeoutError) as error:
+            work.look_again = True
+            logger.warning("cannot-keep", place=work.place, reason=why(error))
+
+    def _restored(self) -> None:
+        for work in self._works.values():
+            work.look_again = True
+
+    async def _work(self, work: InHand) -> None:
+        """Work on one context until it has no work, and answer its bell."""
+        delay: float | None = 0.0  # what ends otherwise than well rings again, cancelled work too
+        try:
+            delay = await work.drain()
+        except HandedBack as back:
+            delay = back.delay
+        except Conflict:
+            work.forget()
+            logger.warning("fenced", place=work.place)
+            delay = 0.5
+        except LogUnavailable as error:
+            logger.warning("log-unavailable", place=work.place, reason=str(error))
+            delay = 1.0
+        except Exception:
+            delay = min(60.0, 0.5 * 2.0 ** min(work.bell.deliveries, 10))
+            logger.exception("context-failed", place=work.place, again_in=delay)
+        finally:
+            await self._put_down(work, delay)
+
+    async def _put_down(self, work: InHand, delay: float | None) -> None:
+        del self._works[work.bell.record.subject]
+        try:
+            await work.put_down()
+            if delay is None:
+                await work.bell.done()
+            else:
+                await work.bell.hand_back(delay)
+        except PeltonError as error:  # the bell rings again by itself
+            logger.warning("cannot-put-down", place=work.place, reason=str(error))

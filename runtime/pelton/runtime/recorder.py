@@ -1,0 +1,359 @@
+"""What a turn writes: buffered into few, well-filled commits, each flushed before it matters.
+
+A short turn is one commit. A longer one is flushed `LINGER` after its first unwritten event, and
+before each effect. What an earlier attempt of the turn has written stands: equal output is not
+written again, and where it differs the new attempt's replaces it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any, Final
+
+from pelton.events.a2a import Artifact, Message, Part, TaskState, TaskStatus
+from pelton.events.commit import Origin
+from pelton.events.context import Context, TaskFold, join
+from pelton.events.envelope import encode
+from pelton.events.events import (
+    AnyEvent,
+    TaskArtifactUpdated,
+    TaskArtifactWithdrawn,
+    TaskStatusUpdated,
+)
+from pelton.events.turns import Turn
+from pelton.runtime.bulk import THRESHOLD, Blobs, offload
+from pelton.runtime.clock import rfc3339
+from pelton.runtime.pulse import Pulse
+from pelton.runtime.writer import Writer
+
+_FEW: Final = 4  # so many events fit one message, whatever they hold
+_LARGEST: Final = 256 * 1024  # bytes of the events of one commit; a message holds 1 MiB
+
+LINGER: Final = 0.05
+"""Seconds that an event waits for others to be written with."""
+
+
+class Closed(RuntimeError):
+    """The attempt is over: nothing more can be written in it."""
+
+
+class Recorder:
+    """Collects the events of one attempt of a turn and writes them in order.
+
+    `opening` are the events that begin the attempt, written with the first commit, which decides
+    the command at stream sequence `command`; `earlier` is the task as earlier attempts have
+    left it, if there were any. `pulse` feels each event. `outlived` is awaited once, before the
+    first commit that does not end the turn. When a commit fails, `failed` is called with the error,
+    and every later call raises it again.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        task_id: str,
+        opening: Sequence[AnyEvent],
+        *,
+        earlier: TaskFold | None,
+        blobs: Blobs,
+        origin: Origin,
+        attempt: int,
+        command: int,
+        outlived: Callable[[], Awaitable[None]],
+        failed: Callable[[BaseException], None],
+        pulse: Pulse,
+        clock: Callable[[], datetime],
+        chance: Random,
+    ) -> None:
+        self._writer = writer
+        self._blobs = blobs
+        self._origin = origin
+        self._attempt = attempt
+        self._command = command
+        self._outlived: Callable[[], Awaitable[None]] | None = outlived
+        self._failed = failed
+        self._pulse = pulse
+        self.log_time = clock
+        """The time as the log has it."""
+        self.chance = chance
+        """Where random numbers come from."""
+        self.state = TaskState.WORKING
+        """The state in which progress leaves the task."""
+        self._buffer: list[AnyEvent] = list(opening)
+        self._writing = asyncio.Lock()
+        self._timer: asyncio.TimerHandle | None = None
+        self._writes: set[asyncio.Task[None]] = set()
+        self._error: BaseException | None = None
+        self._closed = False
+        self.task_id = task_id
+        self._earlier = earlier.turn if earlier else None
+        self._progress = 0
+        self._texts: dict[str, _Text] = {}
+        self._written: set[str] = set()
+        self._artifacts = earlier.artifacts if earlier else {}
+
+    @property
+    def spoken(self) -> bool:
+        """Whether the turn has said anything that stands: an artifact, or progress."""
+        return bool(self._written or self._progress)
+
+    @property
+    def turn(self) -> Turn | None:
+        """The turn as the log has it, if it is still open."""
+        task = self._writer.state.tasks.get(self.task_id)
+        return task.turn if task is not None else None
+
+    def emit(self, event: AnyEvent) -> None:
+        """Write an event within `LINGER`.
+
+        Raises:
+            Closed: the attempt is over.
+        """
+        self._check()
+        self._pulse.beat()
+        self._buffer.append(event)
+        self.linger()
+
+    def linger(self) -> None:
+        """Write what was emitted within `LINGER`."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(LINGER, self._flush_soon)
+
+    async def flush(self) -> None:
+        """Write what was emitted; it is stored when this returns."""
+        self._check()
+        write = self._start_write(self._flush())
+        await asyncio.shield(write)  # a caller that is cancelled does not tear an append apart
+
+    async def decide(
+        self,
+        decide: Callable[[Context], Sequence[AnyEvent]],
+        *,
+        command: int = 0,
+        origin: Origin | None = None,
+    ) -> None:
+        """Write what was emitted, and then, in a commit of its own, what the state calls for.
+
+        `decide` is asked once all before it is stored, so that nothing comes in between. `command`
+        is the stream sequence of the command that is decided, and `origin` who sent it, if one is.
+        """
+        self._check()
+        write = self._start_write(self._decide(decide, command, origin))
+        await asyncio.shield(write)
+
+    async def drain(self) -> None:
+        """Write what was emitted, and let no more be emitted; `close` may follow."""
+        self._check()
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._writes:
+            await asyncio.wait(self._writes)
+        await self._write(())
+
+    async def close(
+        self, last: Sequence[AnyEvent], *, command: int = 0, origin: Origin | None = None
+    ) -> None:
+        """Write what is left with `last` in one commit, and take no more.
+
+        `command` is the stream sequence of the command that `last` decides before its turn, if it
+        does: a cancellation, which is then also the commit's `origin`; `drain` comes before it.
+        """
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._writes:
+            await asyncio.wait(self._writes)
+        if origin is not None:
+            self._origin = origin
+        await self._write(last, ahead=command)
+
+    def abandon(self) -> None:
+        """Take no more and write nothing: somebody else has the turn, or is about to."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for write in self._writes:
+            write.cancel()
+
+    def progress(self, message: Message, *, state: TaskState | None = None) -> None:
+        """Write a progress message, unless an earlier attempt has written the same in its place.
+
+        With `state`, the task is in that one from here on, until something else is written.
+        """
+        at, self._progress = self._progress, self._progress + 1
+        earlier = self._earlier.progress if self._earlier else ()
+        if at < len(earlier) and earlier[at].parts == message.parts:
+            return
+        status = TaskStatus(state=state or self.state, message=message, timestamp=self.now())
+        self.emit(TaskStatusUpdated(task_id=self.task_id, status=status))
+
+    def text(self, artifact_id: str, name: str, text: str, *, last: bool) -> None:
+        """Let a streamed text go on; see `_Text` for what an earlier attempt has said of it."""
+        stream = self._texts.get(artifact_id)
+        if stream is None:
+            stream = _Text(artifact_id, name, self._recorded(artifact_id))
+            self._texts[artifact_id] = stream
+            self._written.add(artifact_id)
+        for event in stream.say(self.task_id, text, last=last):
+            self.emit(event)
+
+    async def artifact(self, artifact: Artifact) -> None:
+        """Write a whole artifact, unless an earlier attempt has written the same."""
+        artifact = await offload(self._blobs, artifact)
+        self._written.add(artifact.artifact_id)
+        if self._recorded(artifact.artifact_id) != artifact:
+            self.emit(TaskArtifactUpdated(task_id=self.task_id, artifact=artifact, last_chunk=True))
+
+    def settle(self) -> None:
+        """Take back what earlier attempts have written and this one has not said."""
+        for stream in self._texts.values():
+            for event in stream.end(self.task_id):
+                self.emit(event)
+        for artifact_id in self._earlier.artifacts if self._earlier else ():
+            if artifact_id not in self._written:
+                self.emit(TaskArtifactWithdrawn(task_id=self.task_id, artifact_id=artifact_id))
+
+    def now(self, later: float = 0.0) -> str:
+        """Return the time of the log, or so many seconds later, as a status has it."""
+        return rfc3339(self.log_time() + timedelta(seconds=later))
+
+    def _recorded(self, artifact_id: str) -> Artifact | None:
+        """Return an artifact as earlier attempts of this turn have left it."""
+        if self._earlier is None or artifact_id not in self._earlier.artifacts:
+            return None
+        return self._artifacts.get(artifact_id)
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise self._error
+        if self._closed:
+            raise Closed("the turn is over: nothing more can be written in it")
+
+    def _flush_soon(self) -> None:
+        self._timer = None
+        if not self._closed and self._error is None:
+            _ = self._start_write(self._flush())
+
+    def _start_write(self, writing: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        write = asyncio.ensure_future(writing)
+        self._writes.add(write)
+        write.add_done_callback(self._wrote)
+        return write
+
+    def _wrote(self, write: asyncio.Task[None]) -> None:
+        self._writes.discard(write)
+        if not write.cancelled():
+            write.exception()  # `_fail` has kept it; nobody need await this task
+
+    async def _flush(self) -> None:
+        await self._outlive()
+        await self._write(())
+
+    async def _outlive(self) -> None:
+        if self._outlived is not None:
+            outlived, self._outlived = self._outlived, None
+            await outlived()
+
+    async def _decide(
+        self,
+        decide: Callable[[Context], Sequence[AnyEvent]],
+        command: int,
+        origin: Origin | None,
+    ) -> None:
+        await self._outlive()
+        async with self._writing:
+            await self._commit(self._taken(), self._origin)
+            await self._commit(decide(self._writer.state), origin or self._origin, ahead=command)
+
+    async def _write(self, last: Sequence[AnyEvent], *, ahead: int = 0) -> None:
+        async with self._writing:
+            await self._commit([*self._taken(), *last], self._origin, ahead=ahead)
+
+    def _taken(self) -> list[AnyEvent]:
+        events, self._buffer = self._buffer, []
+        return events
+
+    async def _commit(self, events: Sequence[AnyEvent], origin: Origin, *, ahead: int = 0) -> None:
+        if self._error is not None:
+            raise self._error
+        if not events:
+            return
+        try:
+            for batch in _batches(events):
+                handled, self._command = self._command, 0
+                await self._writer.commit(
+                    batch,
+                    origin=origin,
+                    attempt=self._attempt,
+                    command=ahead or handled,
+                    handled=handled,
+                )
+        except Exception as error:
+            self._fail(error)
+            raise
+
+    def _fail(self, error: BaseException) -> None:
+        if self._error is None:
+            self._error = error
+            self._failed(error)
+
+
+def _batches(events: Sequence[AnyEvent]) -> Iterator[Sequence[AnyEvent]]:
+    """Yield events in order, few enough at a time for one message each."""
+    if len(events) <= _FEW or len(encode(events)) <= _LARGEST:  # most are; to see costs one look
+        yield events
+        return
+    batch, size = list[AnyEvent](), 0
+    for event in events:
+        size += len(encode(event))
+        if batch and size > _LARGEST:
+            yield batch
+            batch, size = [], len(encode(event))
+        batch.append(event)
+    yield batch
+
+
+class _Text:
+    """A text that grows, and what the log has of it, which converges on what is said."""
+
+    def __init__(self, artifact_id: str, name: str, recorded: Artifact | None) -> None:
+        self._id, self._name = artifact_id, name
+        self._said = ""
+        parts = join(recorded.parts) if recorded is not None else ()
+        self._stored: str | None = None
+        if len(parts) == 1 and isinstance(parts[0].text, str):
+            self._stored = parts[0].text
+
+    def say(self, task_id: str, text: str, *, last: bool) -> list[TaskArtifactUpdated]:
+        """Return the events that the log lacks after `text` was said."""
+        self._said += text
+        stored = self._stored
+        if stored is not None and stored.startswith(self._said) and not last:
+            return []  # an earlier attempt has said as much, or more
+        if stored is not None and self._said.startswith(stored):
+            return self._update(task_id, self._said[len(stored) :], append=True, last=last)
+        return self._update(task_id, self._said, append=False, last=last)
+
+    def end(self, task_id: str) -> list[TaskArtifactUpdated]:
+        """Return the events that make the log say no more than was said."""
+        if self._stored == self._said or self._stored is None:
+            return []
+        return self._update(task_id, self._said, append=False, last=True)
+
+    def _update(
+        self, task_id: str, text: str, *, append: bool, last: bool
+    ) -> list[TaskArtifactUpdated]:
+        self._stored = self._said
+        pieces = [text[at : at + THRESHOLD] for at in range(0, len(text), THRESHOLD)] or [""]
+        return [
+            TaskArtifactUpdated(
+                task_id=task_id,
+                artifact=Artifact(artifact_id=self._id, name=self._name, parts=(Part(text=piece),)),
+                append=append or place > 0,
+                last_chunk=last and place == len(pieces) - 1,
+            )
+            for place, piece in enumerate(pieces)
+        ]

@@ -1,0 +1,141 @@
+"""Two tasks side by side: what both have, what one has alone, and the first difference.
+
+Events are matched by what they are about in which turn, never by their place or their ids: so a
+task and its fork match, and so do two tasks that were asked the same.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final, cast
+
+import msgspec
+
+from pelton.events.errors import TaskNotFound
+from pelton.events.events import (
+    AnyEvent,
+    TaskArtifactUpdated,
+    TaskDelegated,
+    TaskStatusUpdated,
+    name_of,
+)
+from pelton.events.ids import context_of
+from pelton.runtime.replay.changes import Change, changes
+from pelton.runtime.replay.fork import DEADLINE
+from pelton.runtime.replay.script import Script, scripts
+from pelton.runtime.replay.session import Session
+
+_IDS: Final = frozenset(
+    {
+        *("taskId", "contextId", "messageId", "artifactId", "commandId", "child"),
+        *("deadline", "idempotencyKey"),
+    }
+)
+"""Members that follow from who asked, and when, and tell nothing of what was done."""
+
+
+class Side(msgspec.Struct, frozen=True, kw_only=True):
+    """An event of one of the two: `what` it is about, and the sequence of its commit."""
+
+    what: str
+    sequence: int
+    event: dict[str, Any]
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """What the two have differently at one place; None where one of them has nothing there."""
+
+    left: Side | None
+    right: Side | None
+    fields: tuple[Change, ...] = ()
+
+    def lines(self) -> list[str]:
+        """Return it for people."""
+        what = self.left or self.right
+        assert what is not None  # one of them has it
+        where = [f"at {each.sequence}" if each else "nothing" for each in (self.left, self.right)]
+        return [f"{what.what}: {where[0]} | {where[1]}", *(f"  {e.line()}" for e in self.fields)]
+
+
+class Diff(msgspec.Struct, frozen=True, kw_only=True):
+    """Two tasks: how many events are alike, and all that differs, the first difference first."""
+
+    alike: int
+    differences: tuple[Difference, ...]
+
+
+def diff(left: Session, left_task: str, right: Session, right_task: str) -> Diff:
+    """Return what differs between two tasks.
+
+    Raises:
+        TaskNotFound: one of the sessions has no turn of its task.
+        InvalidInput: an id is not that of a task.
+    """
+    ours, theirs = _sides(left, left_task), _sides(right, right_task)
+    found: list[tuple[int, Difference]] = []
+    alike = 0
+    places = {what: at for at, what in enumerate(theirs)}
+    for at, (what, side) in enumerate(ours.items()):
+        other = theirs.get(what)
+        if other is None:
+            found.append((at, Difference(left=side, right=None)))
+        elif fields := changes(_content(side.event), _content(other.event)):
+            found.append((at, Difference(left=side, right=other, fields=tuple(fields))))
+        else:
+            alike += 1
+    matched = [at for at, what in enumerate(ours) if what in theirs]
+    for what, side in theirs.items():
+        if what not in ours:
+            before = sum(places[list(ours)[at]] < places[what] for at in matched)
+            at = matched[before - 1] + 1 if before else 0
+            found.append((at, Difference(left=None, right=side)))
+    found.sort(key=lambda each: each[0])
+    return Diff(alike=alike, differences=tuple(difference for _, difference in found))
+
+
+def _sides(session: Session, task_id: str) -> dict[str, Side]:
+    """Return the events of a task by what they are about."""
+    context_id = context_of(task_id)
+    for agent, id_ in session.contexts:
+        if id_ == context_id:
+            turns = scripts(agent, id_, session.commits(agent, id_), task_id)
+            if turns:
+                return _told(turns)
+    raise TaskNotFound(f"no turn of a task {task_id[:80]!r} is recorded")
+
+
+def _told(turns: Sequence[Script]) -> dict[str, Side]:
+    found: dict[str, Side] = {}
+    for script in turns:
+        counts: Counter[str] = Counter()
+        for entry in script.entries:
+            if entry.identity[1].startswith(DEADLINE):
+                continue  # a time, which follows from the hour
+            about = f"turn {script.number} {name_of(entry.event)} {_about(entry.event)}".rstrip()
+            counts[about] += 1
+            what = about if counts[about] == 1 else f"{about} ({counts[about]})"
+            found[what] = Side(what=what, sequence=entry.sequence, event=entry.content)
+    return found
+
+
+def _about(event: AnyEvent) -> str:
+    match event:
+        case TaskStatusUpdated(status=status):
+            return status.state.removeprefix("TASK_STATE_").lower().replace("_", "-")
+        case TaskArtifactUpdated(artifact=artifact):
+            return artifact.name
+        case TaskDelegated():
+            return f"{event.key} to {event.agent}"
+        case _:
+            return str(getattr(event, "key", ""))
+
+
+def _content(value: Any) -> Any:
+    """Return an event without what follows from who asked when."""
+    if isinstance(value, dict):
+        members = cast("dict[str, Any]", value)
+        return {name: _content(each) for name, each in members.items() if name not in _IDS}
+    if isinstance(value, list | tuple):
+        return [_content(each) for each in cast("list[Any]", value)]
+    return value

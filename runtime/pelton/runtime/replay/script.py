@@ -1,0 +1,333 @@
+"""A recorded turn as a script for a re-run: what its agent did, and what came to it from outside.
+
+What depends on the process and the hour that a turn ran in is no part of it: attempts, executors,
+times. A turn that took several attempts reads as if it had taken one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from msgspec.structs import replace
+
+from pelton.events.a2a import Artifact, TaskState
+from pelton.events.commit import Commit, Origin, recorded
+from pelton.events.context import Context, fold_commit, join
+from pelton.events.decide import LATE
+from pelton.events.envelope import digest
+from pelton.events.events import (
+    AnyEvent,
+    AttemptEnded,
+    DelegationAccepted,
+    DelegationReported,
+    Failure,
+    MessageReceived,
+    Outcome,
+    QuestionAnswered,
+    QuestionAsked,
+    QuestionExpired,
+    StepCompleted,
+    StepFailed,
+    StepStarted,
+    TaskArtifactUpdated,
+    TaskArtifactWithdrawn,
+    TaskDeadLettered,
+    TaskEvent,
+    TaskStatusUpdated,
+    TimerFired,
+    TimerSet,
+    TurnEnded,
+    TurnStarted,
+    ValueRecorded,
+    name_of,
+)
+from pelton.events.upcast import decode_commit
+from pelton.runtime.assignment import CRASHED
+from pelton.runtime.log import Record
+from pelton.runtime.steps import OUTCOME
+
+COMES: Final = (
+    *(StepCompleted, StepFailed, TimerFired, QuestionAnswered, QuestionExpired),
+    *(DelegationAccepted, DelegationReported),
+)
+"""What comes to an agent from outside; everything else it has done itself."""
+
+_ARTIFACTS: Final = (TaskArtifactUpdated, TaskArtifactWithdrawn)
+
+
+class Entry(NamedTuple):
+    """One event of a turn, where it is recorded, and what it is known by in every run.
+
+    `comes` says that it came from outside; `with_` is what its decision has beside it: that the
+    task works again.
+    """
+
+    event: AnyEvent
+    sequence: int
+    commit: Commit
+    identity: tuple[str, ...]
+    comes: bool
+    with_: tuple[AnyEvent, ...] = ()
+
+    @property
+    def content(self) -> Any:
+        """What two runs must have alike."""
+        return content(self.event)
+
+
+class Script(NamedTuple):
+    """A recorded turn. `before` is its context before it.
+
+    `opening` are the events that began it, at the time `began` of the log's (RFC 3339). `ending`
+    tells how it ended: `agent`, as its agent wished or by what it raised; `cut`, from outside;
+    `open`, not yet. `attempts` counts what it took; `received` are the messages that it took while
+    it ran, by the ids of their commands.
+    """
+
+    before: Context
+    records: Sequence[Record]
+    task_id: str
+    number: int
+    began: str
+    opening: tuple[AnyEvent, ...]
+    cause: Commit
+    deadline: str
+    entries: tuple[Entry, ...]
+    attempts: int
+    ending: str
+    artifacts: dict[str, Artifact]
+    received: dict[str, tuple[MessageReceived, Origin]]
+
+    def outcomes(self) -> dict[str, deque[StepCompleted | StepFailed]]:
+        """Return what came of each step, run by run."""
+        found: dict[str, deque[StepCompleted | StepFailed]] = {}
+        for entry in self.entries:
+            if isinstance(entry.event, StepCompleted | StepFailed):
+                found.setdefault(entry.event.key, deque()).append(entry.event)
+        return found
+
+    def values(self) -> dict[str, Any]:
+        """Return the values that were drawn, by their keys."""
+        events = (entry.event for entry in self.entries)
+        return {each.key: each.value for each in events if isinstance(each, ValueRecorded)}
+
+
+def scripts(agent: str, context_id: str, records: Sequence[Record], task_id: str) -> list[Script]:
+    """Return the turns of a task, from the commits of its context.
+
+    Raises:
+        DamagedRecord: the commits do not chain (law 13).
+    """
+    found: list[Script] = []
+    state, open_ = Context(agent=agent, id=context_id), None
+    for place, record in enumerate(records):
+        commit = decode_commit(record.data)
+        after = fold_commit(state, record.sequence, commit, digest(record.data))
+        for event in commit.data.events:
+            if not isinstance(event, TaskEvent) or event.task_id != task_id:
+                continue
+            if isinstance(event, TurnStarted) and event.attempt == 1:
+                open_ = _Turn(state, records[:place], commit, event)
+            if open_ is None:
+                continue
+            open_.events.append((event, record.sequence, commit))
+            if isinstance(event, TurnEnded):
+                found.append(open_.script(after))
+                open_ = None
+        state = after
+    if open_ is not None:
+        found.append(open_.script(state))
+    return found
+
+
+class _Turn:
+    """A turn that is being read."""
+
+    def __init__(
+        self, before: Context, records: Sequence[Record], commit: Commit, started: TurnStarted
+    ) -> None:
+        self.before, self.records, self.commit, self.started = before, records, commit, started
+        self.events: list[tuple[AnyEvent, int, Commit]] = []
+
+    def script(self, after: Context) -> Script:
+        """Return what was read; `after` is the context at the end of it."""
+        decided = self.commit.data.events
+        place = decided.index(self.started)
+        working = next(
+            at for at in range(place, len(decided)) if isinstance(decided[at], TaskStatusUpdated)
+        )
+        status, opening = decided[working], decided[: working + 1]
+        assert isinstance(status, TaskStatusUpdated)  # as was looked for
+        mine = self.events[working + 1 - place :]
+        ending = _ending([event for event, _, _ in mine])
+        attempts = 1 + sum(isinstance(event, TurnStarted) for event, _, _ in mine)
+        return Script(
+            before=self.before,
+            records=self.records,
+            task_id=self.started.task_id,
+            number=self.started.turn,
+            began=status.status.timestamp,
+            opening=opening,
+            cause=self.commit,
+            deadline=self.started.deadline,
+            entries=tuple(_entries(mine, ending, one=attempts == 1)),
+            attempts=attempts,
+            ending=ending,
+            artifacts=written(self.before, after, self.started.task_id),
+            received={
+                commit.causationid: (event, origin_of(commit))
+                for event, _, commit in mine
+                if isinstance(event, MessageReceived)
+            },
+        )
+
+
+def origin_of(commit: Commit) -> Origin:
+    """Return what a commit says of where it came from."""
+    return Origin(
+        *(commit.source, commit.tenant, commit.actor, commit.correlationid, commit.causationid),
+        commit.traceparent,
+    )
+
+
+def written(before: Context, after: Context, task_id: str) -> dict[str, Artifact]:
+    """Return what a task has of artifacts that it had not before."""
+    known, found = (
+        each.tasks[task_id].artifacts if task_id in each.tasks else {} for each in (before, after)
+    )
+    return {id_: each for id_, each in found.items() if known.get(id_) != each}
+
+
+def _stalled(failure: Failure) -> bool:
+    """Whether a turn failed with what its executor says of an agent that makes no progress."""
+    return failure.message.startswith("It made no progress for ") and not failure.exception
+
+
+def _ending(events: Sequence[AnyEvent]) -> str:
+    ended = events[-1] if events else None
+    if not isinstance(ended, TurnEnded):
+        return "open"
+    if ended.outcome is Outcome.CANCELED:
+        return "cut"
+    failure = ended.failure
+    return "cut" if failure and (failure in (LATE, CRASHED) or _stalled(failure)) else "agent"
+
+
+def _entries(
+    events: Sequence[tuple[AnyEvent, int, Commit]], ending: str, *, one: bool
+) -> Iterator[Entry]:
+    """Yield the entries of a turn's events; with `one`, it took one attempt alone."""
+    doubts = {
+        event.message.message_id
+        for event, _, _ in events
+        if isinstance(event, QuestionAsked) and event.key.startswith(OUTCOME)
+    }
+    begun: set[str] = set()
+    counts: Counter[tuple[str, ...]] = Counter()
+    kept = events[: -_closing(events)] if ending == "cut" else events
+    said = {_progress(event): at for at, (event, _, _) in enumerate(kept) if _progress(event)}
+    for at, (event, sequence, commit) in enumerate(kept):
+        if _of_process(event, doubts) or (not one and isinstance(event, _ARTIFACTS)):
+            continue
+        if not one and _progress(event) and said[_progress(event)] != at:
+            continue  # a later attempt has said something else in its place
+        if isinstance(event, StepStarted):
+            if event.key in begun:
+                continue  # a later attempt has begun it once more
+            begun.add(event.key)
+        if isinstance(event, StepFailed):
+            begun.discard(event.key)
+        beside = tuple(e for e, _, c in kept[at + 1 : at + 2] if c is commit and _resumes(e))
+        yield _entry(event, sequence, commit, counts, beside)
+
+
+def _of_process(event: AnyEvent, doubts: set[str]) -> bool:
+    """Whether an event is of the process that ran the turn, and not of its agent."""
+    match event:
+        case TurnStarted() | AttemptEnded() | MessageReceived():
+            return True
+        case QuestionAsked() | QuestionAnswered() | QuestionExpired():
+            return event.key.startswith(OUTCOME)
+        case TaskStatusUpdated():
+            return _resumes(event) or _progress(event) in doubts
+        case _:
+            return False
+
+
+def _resumes(event: AnyEvent) -> bool:
+    """Whether an event says that a task works again, since what it had asked is over."""
+    if not isinstance(event, TaskStatusUpdated):
+        return False
+    return event.status.state is TaskState.WORKING and event.status.message is None
+
+
+def _progress(event: AnyEvent) -> str:
+    """Return the id of the message that a status carries, if it does."""
+    if isinstance(event, TaskStatusUpdated) and event.status.message is not None:
+        return event.status.message.message_id
+    return ""
+
+
+def _closing(events: Sequence[tuple[AnyEvent, int, Commit]]) -> int:
+    """Return how many events at the end of a turn say that it was cut."""
+    return 3 if len(events) > 2 and isinstance(events[-3][0], TaskDeadLettered) else 2
+
+
+def entries_of(commits: Iterable[tuple[int, Commit]], script: Script) -> list[Entry]:
+    """Return the entries of what a re-run of a script has written."""
+    skip = len(script.opening)
+    events = [
+        (each.event, sequence, commit) for sequence, commit in commits for each in recorded(commit)
+    ]
+    return list(_entries(events[skip:], "agent", one=script.attempts == 1))
+
+
+def _entry(
+    event: AnyEvent,
+    sequence: int,
+    commit: Commit,
+    counts: Counter[tuple[str, ...]],
+    with_: tuple[AnyEvent, ...],
+) -> Entry:
+    match event:
+        case TaskStatusUpdated(status=status):
+            label = _progress(event) or str(status.state)
+        case TaskArtifactUpdated(artifact=artifact):
+            label = artifact.artifact_id
+        case _:
+            label = str(getattr(event, "key", ""))
+    name = (name_of(event), label)
+    counts[name] += 1
+    identity = (*name, str(counts[name]))
+    return Entry(event, sequence, commit, identity, isinstance(event, COMES), with_)
+
+
+def content(event: AnyEvent) -> Any:
+    """Return what of an event two runs must have alike: all but attempts and times."""
+    match event:
+        case StepStarted():
+            event = replace(event, attempt=1)
+        case StepFailed(again_at=again) if again:
+            event = replace(event, again_at="later")
+        case TimerSet():
+            event = replace(event, due="")
+        case QuestionAsked(expires=expires) if expires:
+            event = replace(event, expires="in time")
+        case TurnEnded():
+            event = replace(event, attempt=1)
+        case TaskDeadLettered():
+            event = replace(event, attempts=1)
+        case TaskStatusUpdated(status=status):
+            event = replace(event, status=replace(status, timestamp=""))
+        case _:
+            pass
+    return msgspec.to_builtins(event)
+
+
+def texts(artifacts: Mapping[str, Artifact]) -> dict[str, Any]:
+    """Return artifacts as they read in the end, however they were written."""
+    joined = {id_: replace(each, parts=join(each.parts)) for id_, each in artifacts.items()}
+    return {id_: msgspec.to_builtins(each) for id_, each in sorted(joined.items())}

@@ -1,0 +1,231 @@
+"""Sessions: all records of a conversation in memory, with those of everybody who took part in it.
+
+A session reads as a log does, so that whatever looks back works on the log and on a file alike.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol, cast
+
+import msgspec
+
+from pelton.events import subjects
+from pelton.events.delegation import elsewhere
+from pelton.events.errors import InvalidInput, PeltonError
+from pelton.events.events import MessageReceived, QuestionAnswered, TaskDelegated, TaskSubmitted
+from pelton.events.ids import context_of, token
+from pelton.events.upcast import decode_commit
+from pelton.runtime.log import BlobMissing, Extent, Record
+from pelton.runtime.simulation.server import matches
+
+
+class ContextNotFound(PeltonError):
+    """No record is about that context: mend its id, or look on the log that it was sent to."""
+
+    code = "context-not-found"
+
+
+class Reader(Protocol):
+    """What of a log only reads; see `pelton.runtime.log.Log`."""
+
+    async def read(
+        self, subject: str, *, after: int = 0, limit: int | None = None, decisive: bool = False
+    ) -> Sequence[Record]:
+        """Return the records of one literal subject above `after`, in order."""
+        ...
+
+    async def latest(self, pattern: str) -> Sequence[Record]:
+        """Return the last record of each subject that matches `pattern`."""
+        ...
+
+    async def extent(self) -> Extent:
+        """Return the first and the last sequence."""
+        ...
+
+    async def at(self, sequence: int) -> Record | None:
+        """Return the record with exactly that sequence, if there is one."""
+        ...
+
+    def scan(
+        self, *, after: int = 0, pattern: str = ">", live: bool = False
+    ) -> AsyncGenerator[Sequence[Record], None]:
+        """Yield all matching records above `after` in order, in batches."""
+        ...
+
+    async def get_blob(self, sha256: str) -> bytes:
+        """Return the bytes with that hash."""
+        ...
+
+
+class Session:
+    """Records in the order of their log, and the blobs that they refer to; read only.
+
+    It has the gaps that a part of a log has, and its own end.
+    """
+
+    def __init__(self, records: Iterable[Record], blobs: Mapping[str, bytes]) -> None:
+        self.records = tuple(sorted(records))
+        self.blobs = dict(blobs)
+        self._sequences = [record.sequence for record in self.records]
+
+    async def read(
+        self,
+        subject: str,
+        *,
+        after: int = 0,
+        limit: int | None = None,
+        decisive: bool = False,  # noqa: ARG002  nobody else writes here
+    ) -> Sequence[Record]:
+        """Return the records of one subject above `after`, in order."""
+        return [each for each in self._above(after) if each.subject == subject][:limit]
+
+    async def latest(self, pattern: str) -> Sequence[Record]:
+        """Return the last record of each subject that matches `pattern`."""
+        last = {each.subject: each for each in self.records if matches(pattern, each.subject)}
+        return sorted(last.values())
+
+    async def extent(self) -> Extent:
+        """Return the first and the last sequence."""
+        return Extent(self._sequences[0], self._sequences[-1]) if self.records else Extent(1, 0)
+
+    async def at(self, sequence: int) -> Record | None:
+        """Return the record with exactly that sequence, if there is one."""
+        place = bisect_right(self._sequences, sequence) - 1
+        found = self.records[place] if place >= 0 else None
+        return found if found is not None and found.sequence == sequence else None
+
+    def before(self, moment: datetime) -> int:
+        """Return the sequence of the last record that was stored before a moment, 0 if none was."""
+        return max((e.sequence for e in self.records if e.received < moment), default=0)
+
+    async def scan(
+        self,
+        *,
+        after: int = 0,
+        pattern: str = ">",
+        live: bool = False,  # noqa: ARG002  it does not grow
+    ) -> AsyncGenerator[Sequence[Record], None]:
+        """Yield the matching records above `after`, in one batch."""
+        found = [each for each in self._above(after) if matches(pattern, each.subject)]
+        if found:
+            yield found
+
+    async def get_blob(self, sha256: str) -> bytes:
+        """Return the bytes with that hash.
+
+        Raises:
+            BlobMissing: they are not part of the session.
+        """
+        if sha256 not in self.blobs:
+            raise BlobMissing(f"the session holds no blob {sha256[:64]!r}")
+        return self.blobs[sha256]
+
+    def commits(self, agent: str, context_id: str) -> list[Record]:
+        """Return the commits of a context, in order."""
+        subject = subjects.commits(agent, context_id)
+        return [each for each in self.records if each.subject == subject]
+
+    @property
+    def contexts(self) -> list[tuple[str, str]]:
+        """The contexts that take part, as agent and id, in the order of their first records."""
+        found = (subjects.parse(each.subject) for each in self.records)
+        return list(dict.fromkeys((each.agent, each.context) for each in found if each.context))
+
+    def _above(self, after: int) -> Sequence[Record]:
+        return self.records[bisect_right(self._sequences, after) :]
+
+
+async def agents_of(reader: Reader, context_id: str) -> list[str]:
+    """Return the agents that have a context of that id, in the order of their last commands.
+
+    Raises:
+        ContextNotFound: nobody has.
+        InvalidInput: it is no id.
+    """
+    last = await reader.latest(f"cmd.*.{token(context_id)}")
+    agents = dict.fromkeys(subjects.parse(record.subject).agent for record in last)
+    if not agents:
+        raise ContextNotFound(f"there is no context {context_id!r}: pelton tasks lists them")
+    return list(agents)
+
+
+async def session_of(reader: Reader, context_id: str, *, blobs: bool = True) -> Session:
+    """Return a conversation whole: its context, and all that handed work to or got it from another.
+
+    With the registrations of the agents, which hold their cards, and the blobs that records name.
+
+    Raises:
+        ContextNotFound: there is no such context.
+        BlobMissing: a blob is gone or damaged.
+        LogUnavailable: the log did not answer in time.
+    """
+    wanted = deque((agent, context_id) for agent in await agents_of(reader, context_id))
+    seen, records, agents = set(wanted), list[Record](), dict[str, None]()
+    while wanted:
+        agent, id_ = wanted.popleft()
+        agents[agent] = None
+        commits = await reader.read(subjects.commits(agent, id_))
+        records += commits
+        records += await reader.read(subjects.commands(agent, id_))
+        for place in _others(commits):
+            if place not in seen:
+                seen.add(place)
+                wanted.append(place)
+    for agent in agents:
+        records += await reader.read(subjects.agent_commits(agent))
+    named = sorted({name for record in records for name in named_blobs(record.data)})
+    return Session(records, {name: await reader.get_blob(name) for name in named if blobs})
+
+
+async def task_session(reader: Reader, task_id: str, *, blobs: bool = True) -> Session:
+    """Return the conversation that a task is part of; see `session_of`.
+
+    Raises:
+        InvalidInput: this is not the id of a task.
+    """
+    return await session_of(reader, context_of(task_id), blobs=blobs)
+
+
+def _others(commits: Sequence[Record]) -> Iterator[tuple[str, str]]:
+    """Yield the contexts that the commits of one name: who got work from it, and who gave it."""
+    for record in commits:
+        for event in decode_commit(record.data).data.events:
+            match event:
+                case TaskDelegated() if not elsewhere(event.agent):
+                    yield event.agent, event.context_id
+                case TaskSubmitted() | MessageReceived() | QuestionAnswered():
+                    if event.delegation is not None:
+                        yield event.delegation.agent, event.delegation.context_id
+                case _:
+                    pass
+
+
+def named_blobs(data: bytes) -> Iterator[str]:
+    """Yield the hashes of the blobs that a record refers to, wherever in it they are named."""
+    if b'"sha256"' not in data:
+        return
+    try:
+        found: list[Any] = [msgspec.json.decode(data)]
+    except msgspec.DecodeError:
+        return
+    while found:
+        value = found.pop()
+        if isinstance(value, list | tuple):
+            found += cast("list[Any]", value)
+        elif isinstance(value, dict):
+            each = cast("dict[str, Any]", value)
+            if each.keys() == {"sha256", "size", "member"} and isinstance(each["sha256"], str):
+                yield each["sha256"]
+            found += each.values()
+
+
+def check_context(text: str) -> str:
+    """Return the id of the context that a text names: its own, or that of a task in it."""
+    try:
+        return context_of(text)
+    except InvalidInput:
+        return text

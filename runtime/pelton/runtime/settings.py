@@ -1,0 +1,484 @@
+"""Settings: `pelton.toml`, overridden by `PELTON_…` environment variables, overridden by flags.
+
+A setting is a member of one of the sections below; its text is what the documentation says of it.
+What is wrong is an error that names the place: `pelton.toml: bridge.http: expected str, got int`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Final,
+    Literal,
+    NamedTuple,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+import msgspec
+from msgspec import Meta
+
+from pelton.events.errors import PeltonError
+from pelton.runtime.auth_settings import (
+    TENANT,
+    AuthSettings,
+    ClientSettings,
+    LimitSettings,
+    TenantName,
+    TenantSettings,
+    TlsSettings,
+)
+from pelton.runtime.push_settings import PushSettings
+from pelton.runtime.setting_types import Address as Address  # noqa: PLC0414  who loads settings
+from pelton.runtime.setting_types import Secret as Secret  # noqa: PLC0414  needs these too
+from pelton.runtime.setting_types import Section
+
+FILE: Final = "pelton.toml"
+"""The settings file that is read if it is there."""
+
+_PREFIX: Final = "PELTON_"
+_ORIGIN: Final = r"^https?://[^/@?#\s]+$"
+
+
+class SettingsError(PeltonError):
+    """A setting is wrong: the text names the file or variable, the setting, and what it may be."""
+
+    code: ClassVar[str] = "settings"
+
+
+class NatsSettings(Section, frozen=True, kw_only=True):
+    """The log: which NATS server holds it, and what an accepted message survives there."""
+
+    url: Annotated[
+        Secret | None,
+        Meta(
+            description="URL of the NATS server, `nats://USER:PASSWORD@HOST:PORT`, or `tls://…` for"
+            " one that must have TLS; several of one cluster are separated by commas. Without it,"
+            " commands use the server of the `pelton dev` that runs on the same data directory."
+        ),
+    ] = None
+    credentials: Annotated[
+        str,
+        Meta(
+            description="File with the credentials for the server, if the URL has none: a `.creds`"
+            " file or an nkey seed."
+        ),
+    ] = ""
+    profile: Annotated[
+        Literal["durable", "relaxed", "cluster"],
+        Meta(
+            description="Durability profile. `durable`: synced to disk before it is accepted."
+            " `relaxed`: synced every two minutes; for development and benchmarks. `cluster`:"
+            " held by two of three servers before it is accepted."
+        ),
+    ] = "durable"
+    monitoring: Annotated[
+        str,
+        Meta(
+            description="URL of the server's HTTP monitoring, `http://HOST:8222`: `pelton doctor`"
+            " asks there whether records are synced to disk, and no part starts if they are not"
+            " and the profile says so."
+        ),
+    ] = ""
+    tenant: Annotated[
+        str,
+        Meta(
+            pattern=TENANT,
+            description="Name of the tenant whose log this is, written into every record. The log"
+            " itself is that of the NATS account that `url` logs in to.",
+        ),
+    ] = "local"
+
+
+class BridgeSettings(Section, frozen=True, kw_only=True):
+    """The A2A bridge: HTTP in front of the log."""
+
+    http: Annotated[
+        Address, Meta(description="Where it listens, `HOST:PORT`; port 0 takes any free port.")
+    ] = Address("127.0.0.1", 8000)
+    grpc: Annotated[
+        Address | None,
+        Meta(
+            description="Where it listens for gRPC, `HOST:PORT`; without it, not at all. Needs the"
+            " extra `pelton[grpc]`."
+        ),
+    ] = None
+    hosts: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Names that it answers to beside those of loopback and of `public_url`. If"
+            " it does not listen on loopback and none is named, it answers to all."
+        ),
+    ] = ()
+    origins: Annotated[
+        tuple[Annotated[str, Meta(pattern=_ORIGIN)], ...],
+        Meta(
+            description="Origins of pages elsewhere that may open WebSockets, like"
+            " `https://app.example`; those of its own origin may."
+        ),
+    ] = ()
+    agents_at: Annotated[
+        dict[str, str],
+        Meta(
+            description="Host names, and the agent that each serves at `/`:"
+            ' `{"echo.example.com" = "echo"}`. They count among `bridge.hosts`. In the variable it'
+            " is a JSON object."
+        ),
+    ] = msgspec.field(default_factory=dict[str, str])
+    agent: Annotated[
+        str,
+        Meta(
+            description="Name of the agent that is served at `/` too. Without it, the only agent"
+            " is, if there is but one."
+        ),
+    ] = ""
+    a2a_03: Annotated[
+        bool,
+        Meta(
+            description="Whether it speaks A2A 0.3 too, beside 1.0. Cards then have the members of"
+            " both, which strict readers of 1.0 refuse."
+        ),
+    ] = False
+    card_key: Annotated[
+        str,
+        Meta(
+            description="File with the private key, a JWK, that agent cards are signed with;"
+            " without it, they are not. Needs the extra `pelton[signing]`."
+        ),
+    ] = ""
+    card_jku: Annotated[
+        str,
+        Meta(description="URL under which readers of cards find the public key, as a JWK set."),
+    ] = ""
+    public_url: Annotated[
+        str,
+        Meta(
+            description="URL under which clients reach it, as agent cards name it. Without it,"
+            " `http://` and the address it listens on."
+        ),
+    ] = ""
+    public_grpc: Annotated[
+        str,
+        Meta(
+            description="`HOST:PORT` under which clients reach its gRPC, as agent cards name it."
+            " Without it, the host of `public_url` and the port it listens on."
+        ),
+    ] = ""
+    answer_within: Annotated[
+        float,
+        Meta(
+            gt=0,
+            description="Seconds after which a blocking request is answered with the task as it"
+            " is then.",
+        ),
+    ] = 60.0
+    stop_within: Annotated[
+        float,
+        Meta(
+            gt=0,
+            description="Seconds that requests have to end after SIGTERM; streams are ended, for"
+            " their clients to go on elsewhere.",
+        ),
+    ] = 5.0
+
+
+class ExecutorSettings(Section, frozen=True, kw_only=True):
+    """The executors: the processes that run agents."""
+
+    agents: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Agents to run: `module:name`, `path/to/file.py[:name]`, the name of an"
+            " entry point in the group `pelton.agents`, or `sdk:module:Class`, an `AgentExecutor`"
+            " of a2a-sdk."
+        ),
+    ] = ()
+    remotes: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="URLs of A2A agents elsewhere that work may be delegated to,"
+            " `https://HOST/PATH`; what lies below one is allowed too. None is unless it is named"
+            " here. Needs the extra `a2a-client`."
+        ),
+    ] = ()
+    capacity: Annotated[
+        int, Meta(ge=1, description="How many contexts one executor works on at once.")
+    ] = 64
+    stop_within: Annotated[
+        float,
+        Meta(
+            gt=0,
+            description="Seconds that running turns have to end after SIGTERM; then they are"
+            " handed back, and another executor goes on with them.",
+        ),
+    ] = 5.0
+
+
+class ProjectionSettings(Section, frozen=True, kw_only=True):
+    """The read models, which can be deleted at any time and are rebuilt from the log."""
+
+    file: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="Name of their SQLite file in the data directory, or its absolute path.",
+        ),
+    ] = "projections.db"
+
+
+class LogSettings(Section, frozen=True, kw_only=True):
+    """What the processes say of themselves, on standard error."""
+
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="The least severe kind of line that is written."),
+    ] = "info"
+    format: Annotated[
+        Literal["auto", "console", "json"],
+        Meta(
+            description="`console` for people, `json` for machines; `auto` is `console` on a"
+            " terminal and `json` elsewhere."
+        ),
+    ] = "auto"
+
+
+class Settings(Section, frozen=True, kw_only=True):
+    """All settings."""
+
+    data: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="Directory for everything that is kept on this machine. `pelton dev`"
+            " keeps its log there; all other files in it can be rebuilt.",
+        ),
+    ] = ".pelton"
+    nats: NatsSettings = NatsSettings()
+    tenants: Annotated[
+        dict[TenantName, TenantSettings],
+        Meta(
+            description="Tenants that a bridge and a projector serve beside `nats.tenant`, by name:"
+            " a table `[tenants.NAME]` each, with its `url`, `credentials`, `hosts` and"
+            " `agents_at`. In the variable it is a JSON object."
+        ),
+    ] = msgspec.field(default_factory=dict[str, TenantSettings])
+    bridge: BridgeSettings = BridgeSettings()
+    tls: TlsSettings = TlsSettings()
+    auth: AuthSettings = AuthSettings()
+    limits: LimitSettings = LimitSettings()
+    push: PushSettings = PushSettings()
+    client: ClientSettings = ClientSettings()
+    executor: ExecutorSettings = ExecutorSettings()
+    projections: ProjectionSettings = ProjectionSettings()
+    log: LogSettings = LogSettings()
+
+    @property
+    def directory(self) -> Path:
+        """The data directory."""
+        return Path(self.data)
+
+    @property
+    def projections_path(self) -> Path:
+        """The SQLite file of the read models."""
+        return self.directory / self.projections.file
+
+    def projections_of(self, tenant: str) -> Path:
+        """Return the SQLite file of the read models of one of `tenants`: it is its own."""
+        path = self.projections_path
+        return path.with_name(f"{path.stem}-{tenant}{path.suffix}")
+
+    def of_tenant(self, name: str) -> Settings:
+        """Return the settings with one of `tenants` in the place of the first one."""
+        given = self.tenants[name]
+        nats = msgspec.structs.replace(
+            self.nats, url=given.url, credentials=given.credentials, tenant=name
+        )
+        models = msgspec.structs.replace(
+            self.projections, file=str(self.projections_of(name).absolute())
+        )
+        return msgspec.structs.replace(self, nats=nats, projections=models, tenants={})
+
+
+class Setting(NamedTuple):
+    """One setting, as documentation and error messages speak of it."""
+
+    path: str
+    """Where it stands in the file: `bridge.http`."""
+    variable: str
+    """The environment variable that overrides it."""
+    type: Any
+    default: Any
+    text: str
+
+
+def settings() -> Iterable[Setting]:
+    """Yield every setting there is, in the order of the file."""
+    yield from _members(Settings, "")
+
+
+def _members(section: type[Section], prefix: str) -> Iterable[Setting]:
+    hints = get_type_hints(section, include_extras=True)
+    for field in msgspec.structs.fields(section):
+        hint: Any = hints[field.name]
+        if isinstance(hint, type) and issubclass(hint, Section):
+            yield from _members(hint, f"{prefix}{field.name}.")
+            continue
+        meta: Meta = hints[field.name].__metadata__[0]
+        path = prefix + field.name
+        default = field.default
+        if default is msgspec.NODEFAULT:  # what can be changed is made anew each time
+            default = cast("Callable[[], object]", field.default_factory)()
+        yield Setting(path, variable(path), hint, default, meta.description or "")
+
+
+def variable(path: str) -> str:
+    """Return the environment variable that overrides the setting at `path`."""
+    return _PREFIX + path.replace(".", "_").upper()
+
+
+def as_environment(given: Settings) -> dict[str, str]:
+    """Return variables that make another process load the same settings; secrets are in them."""
+    found: dict[str, str] = {}
+    for setting in settings():
+        value: Any = given
+        for name in setting.path.split("."):
+            value = getattr(value, name)
+        if value is not None:
+            found[setting.variable] = _spell(value)
+    return found
+
+
+def _spell(value: Any) -> str:
+    if isinstance(value, Secret):
+        return value.reveal()
+    if isinstance(value, dict):
+        return msgspec.json.encode(value, enc_hook=_plain).decode()
+    return ",".join(cast("tuple[str, ...]", value)) if isinstance(value, tuple) else str(value)
+
+
+def _plain(value: object) -> str:
+    """Return the text of a secret, for the process that needs it."""
+    return value.reveal() if isinstance(value, Secret) else str(value)
+
+
+def _unspell(setting: Setting, text: str) -> object:
+    """Return what a variable spells: lists with commas, tables in JSON, all else as it stands."""
+    kind = get_origin(setting.type.__origin__)
+    if kind is tuple:
+        return [*filter(None, text.split(","))]
+    if kind is dict:
+        try:
+            return msgspec.json.decode(text)
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            raise SettingsError(f"{setting.variable}: is not JSON: {error}") from None
+    return text
+
+
+def load(
+    file: Path | None,
+    *,
+    environment: Mapping[str, str],
+    flags: Mapping[str, object] | None = None,
+) -> Settings:
+    """Return the settings of a file, overridden by the environment, overridden by flags.
+
+    Without `file`, `pelton.toml` in the current directory is read if there is one. `flags` leads
+    from the paths of settings to values; those that are None are left out.
+
+    Raises:
+        SettingsError: the file cannot be read, or a setting is unknown or has a wrong value.
+    """
+    known = {each.path: each for each in settings()}
+    values = _read(file) if file or Path(FILE).exists() else {}
+    source = str(file or FILE)
+    _convert(values, Settings, source, known)  # first by itself: its errors are the file's
+    for name, text in _overrides(environment, known).items():
+        setting = known[name]
+        value = _unspell(setting, text)
+        _convert(value, setting.type, setting.variable, known, strict=False)
+        _put(values, name, value)
+    for name, flag in (flags or {}).items():
+        if flag is not None:
+            _convert(flag, known[name].type, f"--{name.rpartition('.')[2]}", known, strict=False)
+            _put(values, name, flag)
+    merged: Settings = _convert(values, Settings, source, known, strict=False)
+    return merged
+
+
+def _read(file: Path | None) -> dict[str, Any]:
+    path = file or Path(FILE)
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise SettingsError(f"{path}: cannot be read: {reason}") from error
+    except (ValueError, RecursionError) as error:  # a number may have too many digits
+        raise SettingsError(f"{path}: is not TOML: {error}") from error
+
+
+def _overrides(environment: Mapping[str, str], known: Mapping[str, Setting]) -> dict[str, str]:
+    """Return the settings that the environment overrides, by path."""
+    paths = {each.variable: each.path for each in known.values()}
+    found: dict[str, str] = {}
+    for name, text in environment.items():
+        if name in paths:
+            found[paths[name]] = text
+        elif name.startswith(_PREFIX):
+            raise SettingsError(f"{name}: there is no such setting{_hint(name, paths)}")
+    return found
+
+
+def _put(values: dict[str, Any], path: str, value: object) -> None:
+    *sections, name = path.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+    values[name] = value
+
+
+def _hint(name: str, names: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _from_text(kind: type, value: Any) -> Any:
+    """Make the types that msgspec does not know of the text that spells them."""
+    if isinstance(value, kind):
+        return value
+    if not isinstance(value, str):
+        raise ValueError(f"Expected `str`, got `{type(value).__name__}`")  # noqa: TRY004 (msgspec)
+    return Secret(value) if kind is Secret else Address.parse(value)
+
+
+_PLACE: Final = re.compile(r"(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?", re.DOTALL)
+_UNKNOWN: Final = re.compile(r"Object contains unknown field `(?P<name>.*)`")
+
+
+def _convert(
+    value: object, kind: Any, source: str, known: Mapping[str, Setting], *, strict: bool = True
+) -> Any:
+    try:
+        return msgspec.convert(value, kind, strict=strict, dec_hook=_from_text)
+    except msgspec.ValidationError as error:
+        match = _PLACE.fullmatch(str(error))
+        assert match  # the pattern matches every text
+        what, path = match["what"], match["path"] or ""
+    if unknown := _UNKNOWN.fullmatch(what):
+        path = f"{path}.{unknown['name']}".lstrip(".")
+        sections = {each.rpartition(".")[0] for each in known} - {""}
+        what = f"there is no such setting{_hint(path, [*known, *sections])}"
+    elif what.startswith("Invalid enum value"):
+        choices = known[path].type if path in known else kind
+        what = f"use one of {', '.join(get_args(choices.__origin__))}"
+    else:
+        what = what[:1].lower() + what[1:].replace("`", "")
+    where = ": ".join(part for part in (source, path) if part)
+    raise SettingsError(f"{where}: {what}")

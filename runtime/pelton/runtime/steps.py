@@ -1,0 +1,327 @@
+"""Steps: effects that are recorded, and served from the record on every later attempt (law 7).
+
+A call is known by its name and its occurrence in the turn at the moment it is made, or by a key of
+its own, never by its position: calls may run at the same time and end in any order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import ContextVar
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from pelton.events.a2a import BlobRef
+from pelton.events.envelope import digest, encode
+from pelton.events.events import (
+    Failure,
+    FailureClass,
+    StepCompleted,
+    StepFailed,
+    StepStarted,
+    ValueRecorded,
+)
+from pelton.events.ids import derive
+from pelton.events.retries import NEVER, Retry, retry_of
+from pelton.events.turns import Step
+from pelton.events.turns import Turn as TurnFold
+from pelton.runtime.bulk import THRESHOLD, Blobs
+from pelton.runtime.failures import NondeterminismError, StepError, failure_of
+from pelton.runtime.pulse import Pulse
+from pelton.runtime.recorder import Recorder
+
+FINAL: Final = frozenset({FailureClass.VALIDATION, FailureClass.AUTHORISATION, FailureClass.POLICY})
+"""Failures that no retry makes right."""
+
+OUTCOME: Final = "outcome:"
+"""How the keys of questions about steps begin: they are asked when need be, not by the agent."""
+
+_key: ContextVar[str] = ContextVar("idempotency_key")
+
+logger: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+def idempotency_key() -> str:
+    """Return the key of the step that is running: the same for every run of that step (law 7).
+
+    Hand it to services that take one, so that a repeated call has one effect.
+
+    Raises:
+        RuntimeError: no step is running.
+    """
+    try:
+        return _key.get()
+    except LookupError:
+        raise RuntimeError("idempotency_key() is for functions that run as a step") from None
+
+
+class Doubt(msgspec.Struct, frozen=True):
+    """What a person says of a step that may have had its effect: one of these, for `ask`."""
+
+    choice: str
+    """`run-again`, `done` or `give-up`."""
+    result: Any = None
+    """With `done`: what the step has returned."""
+
+
+class Steps:
+    """The recorded calls of one attempt; `earlier` is the turn as earlier attempts have left it.
+
+    `now` tells the log's time, `doubt` asks a person about a step with an unknown outcome, `until`
+    waits for a time of the log's under a key.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        *,
+        blobs: Blobs,
+        number: int,
+        attempt: int,
+        earlier: TurnFold | None,
+        pulse: Pulse,
+        doubt: Callable[[str], Awaitable[Doubt]],
+        until: Callable[[str, str], Awaitable[None]],
+    ) -> None:
+        self._recorder, self._blobs, self._pulse = recorder, blobs, pulse
+        self._number, self._attempt = number, attempt
+        self._earlier = earlier
+        self._doubt, self._until = doubt, until
+        self._occurrences: Counter[str] = Counter()
+        self._asked: set[str] = set()
+
+    def key(self, name: str) -> str:
+        """Return the key of the next call of that name."""
+        self._occurrences[name] += 1
+        key = f"{name}#{self._occurrences[name]}"
+        self._asked.add(key)
+        return key
+
+    def value(self, name: str, draw: Callable[[], Any]) -> Any:
+        """Return a value that every attempt gets alike: drawn the first time, then recorded."""
+        key = self.key(name)
+        if self._earlier is not None and key in self._earlier.values:
+            return self._earlier.values[key]
+        value = self._drawn(key, draw)
+        self._recorder.emit(ValueRecorded(task_id=self._recorder.task_id, key=key, value=value))
+        return value
+
+    def run(
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        args: tuple[object, ...],
+        *,
+        key: str,
+        idempotent: bool,
+        retry: Retry | None,
+        deadline: float | None,
+    ) -> Coroutine[Any, Any, Any]:
+        """Run a step or serve what is recorded of it; see `Turn.step`.
+
+        Its key is given now and not when it is first waited for, so that no scheduler has a say.
+        """
+        if key:
+            key = f"{name}:{key}"
+            self._asked.add(key)
+        else:
+            key = self.key(name)
+        return self._run(key, name, fn, args, idempotent=idempotent, retry=retry, deadline=deadline)
+
+    async def _run(
+        self,
+        key: str,
+        name: str,
+        fn: Callable[..., Any],
+        args: tuple[object, ...],
+        *,
+        idempotent: bool,
+        retry: Retry | None,
+        deadline: float | None,
+    ) -> Any:
+        call = call_of(args)
+        recorded = self._earlier.steps.get(key) if self._earlier else None
+        if recorded is not None:
+            if recorded.call and call and recorded.call != call:
+                raise NondeterminismError(
+                    f"The step {key!r} is asked for with other arguments than the log has of it:"
+                    " the first event that differs is its StepStarted."
+                )
+            if recorded.done:
+                return await self._served(recorded)
+            if not recorded.again_at and not recorded.idempotent:
+                done, result = await self._doubtful(key, recorded.attempt)
+                if done:
+                    return result
+            elif recorded.again_at:
+                await self._until(key, recorded.again_at)
+        failures = recorded.failures if recorded else 0
+        while True:
+            await self._begin(key, name, call, idempotent=idempotent)
+            try:
+                return await self._once(key, fn, args, idempotent=idempotent, deadline=deadline)
+            except _Failed as failed:
+                failures += 1
+                again_at = self._again(failed.failure, failures, retry, idempotent=idempotent)
+                failure = StepFailed(
+                    task_id=self._recorder.task_id,
+                    key=key,
+                    failure=failed.failure,
+                    again_at=again_at,
+                )
+                self._recorder.emit(failure)
+                await self._recorder.flush()
+                if not again_at:
+                    raise StepError(failed.failure) from failed.__cause__
+            await self._until(key, again_at)
+
+    def _drawn(self, key: str, draw: Callable[[], Any]) -> Any:  # noqa: ARG002
+        """Return a value that is recorded nowhere; a re-run has it by its key."""
+        return draw()
+
+    async def _called(
+        self,
+        key: str,  # noqa: ARG002
+        fn: Callable[..., Any],
+        args: tuple[object, ...],
+    ) -> Any:
+        """Return what the function of a step returns; a re-run has that by its key."""
+        return await _called(fn, args)
+
+    def unasked(self) -> NondeterminismError | None:
+        """Return what is wrong if an earlier attempt did something that this one has not.
+
+        To be asked once the agent has ended: then it has not done what it did before.
+        """
+        turn = self._earlier
+        if turn is None:
+            return None
+        for what in (turn.steps, turn.timers, turn.questions, turn.delegations):
+            for key in what:
+                if key not in self._asked and not key.startswith(OUTCOME):
+                    return NondeterminismError(
+                        f"The log has {key!r}, which the agent has not asked for this time: the"
+                        " first event that differs is its beginning."
+                    )
+        return None
+
+    async def _begin(self, key: str, name: str, call: str, *, idempotent: bool) -> None:
+        """Record the intent; it is stored when this returns."""
+        self._recorder.emit(
+            StepStarted(
+                task_id=self._recorder.task_id,
+                key=key,
+                name=name,
+                attempt=self._attempt,
+                idempotent=idempotent,
+                idempotency_key=self._unique(key),
+                call=call,
+            )
+        )
+        await self._recorder.flush()
+
+    async def _once(
+        self,
+        key: str,
+        fn: Callable[..., Any],
+        args: tuple[object, ...],
+        *,
+        idempotent: bool,
+        deadline: float | None,
+    ) -> Any:
+        token = _key.set(self._unique(key))
+        try:
+            with self._pulse.running():
+                async with asyncio.timeout(deadline):
+                    result = await self._called(key, fn, args)
+            data = msgspec.json.encode(result)
+        except Exception as error:
+            logger.info("step-failed", key=key, exception=type(error).__name__)
+            raise _Failed(failure_of(error)) from error
+        finally:
+            _key.reset(token)
+        return await self._completed(key, data, at_once=not idempotent)
+
+    async def _completed(self, key: str, data: bytes, *, at_once: bool) -> Any:
+        """Record a result. One that may be had again waits for others to be written with."""
+        task_id = self._recorder.task_id
+        value = msgspec.json.decode(data)
+        if len(data) > THRESHOLD:
+            ref = BlobRef(sha256=await self._blobs.put_blob(data), size=len(data), member="data")
+            self._recorder.emit(StepCompleted(task_id=task_id, key=key, blob=ref))
+        else:
+            self._recorder.emit(StepCompleted(task_id=task_id, key=key, result=value))
+        if at_once:
+            await self._recorder.flush()
+        return value
+
+    def _again(
+        self, failure: Failure, failures: int, retry: Retry | None, *, idempotent: bool
+    ) -> str:
+        """Return when a step that has failed runs again, or nothing if it does not."""
+        if retry is None:
+            retry = retry_of(failure.kind, {}) if idempotent else NEVER
+        elif failure.kind in FINAL:
+            retry = NEVER
+        delay = retry.delay(failures, self._recorder.chance.random())
+        if delay is None:
+            return ""
+        return self._recorder.now(delay)
+
+    async def _doubtful(self, key: str, attempt: int) -> tuple[bool, Any]:
+        """Ask a person about a step that may have had its effect; say if it has its result now.
+
+        `attempt` has begun it: each time that it was begun is a question of its own.
+        """
+        doubt = await self._doubt(f"{key}@{attempt}")
+        if doubt.choice == "run-again":
+            return False, None
+        if doubt.choice == "done":
+            data = msgspec.json.encode(doubt.result)
+            return True, await self._completed(key, data, at_once=True)
+        failure = Failure(
+            kind=FailureClass.OUTCOME_UNKNOWN,
+            message=f"The step {key!r} was begun and nobody knows whether it was done.",
+        )
+        self._recorder.emit(StepFailed(task_id=self._recorder.task_id, key=key, failure=failure))
+        raise StepError(failure)
+
+    async def _served(self, step: Step) -> Any:
+        if step.failure is not None:
+            raise StepError(step.failure)
+        if step.blob is not None:
+            return msgspec.json.decode(await self._blobs.get_blob(step.blob.sha256))
+        return step.result
+
+    def _unique(self, key: str) -> str:
+        return derive(self._recorder.task_id, str(self._number), key)
+
+
+class _Failed(Exception):
+    """A run of a step raised."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+async def _called(fn: Callable[..., Any], args: tuple[object, ...]) -> Any:
+    if inspect.iscoroutinefunction(fn):
+        return await fn(*args)
+    result = await asyncio.to_thread(fn, *args)
+    return await result if inspect.isawaitable(result) else result
+
+
+def call_of(args: tuple[object, ...]) -> str:
+    """Return the hash of a call's arguments, or nothing if there are none, or they are no JSON."""
+    if not args:
+        return ""
+    try:
+        return digest(encode(args))
+    except (TypeError, ValueError, OverflowError):
+        return ""  # what cannot be compared is not compared

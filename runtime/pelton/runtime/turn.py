@@ -1,0 +1,477 @@
+"""A turn as its agent sees it: what came in, what it may do, how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Final, NamedTuple, NoReturn, TypeVar, TypeVarTuple, cast, overload
+from uuid import UUID
+
+import msgspec
+
+from pelton.events.a2a import Artifact, Message, Part, Role, TaskState, text_of
+from pelton.events.delegation import DelegationRefused, check_chain, elsewhere, from_agent
+from pelton.events.errors import InvalidInput, PeltonError, UnknownAgent
+from pelton.events.events import Failure, FailureClass, TaskDelegated
+from pelton.events.ids import check_id, context_of, derive, task_id
+from pelton.events.retries import Retry
+from pelton.runtime.answers import Approval, DelegationFailed, Report
+from pelton.runtime.bulk import Blobs, inline, offload
+from pelton.runtime.questions import Questions
+from pelton.runtime.recorder import Recorder
+from pelton.runtime.steps import Doubt, Steps
+from pelton.runtime.waits import Waits
+
+Content = str | Sequence[Part]
+"""What a message or artifact is made of: a text, or parts."""
+
+Ts = TypeVarTuple("Ts")
+R = TypeVar("R")
+
+
+class TurnEnd(Exception):
+    """Ends the turn from within the agent; raised by `Turn.fail` and its like. Do not catch it."""
+
+    def __init__(
+        self, state: TaskState, message: Message | None, failure: Failure | None = None
+    ) -> None:
+        super().__init__(state)
+        self.state, self.message, self.failure = state, message, failure
+
+
+class Tools(NamedTuple):
+    """What a turn records its effects with, and waits with."""
+
+    steps: Steps
+    waits: Waits
+
+
+class Turn:
+    """One message in the hands of an agent.
+
+    Everything an agent says goes through here and into the log. An agent that returns has completed
+    its task; a string that it returns is its reply. An exception that it lets out fails the task.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        *,
+        tools: Callable[[Callable[[str], Awaitable[Doubt]]], Tools],
+        receive: Callable[[str], Awaitable[Message | None]],
+        know: Callable[[str], Awaitable[bool]],
+        blobs: Blobs,
+        agent: str,
+        actor: str,
+        context_id: str,
+        number: int,
+        attempt: int,
+        message: Message,
+        history: tuple[Message, ...],
+        metadata: dict[str, Any],
+        deadline: str,
+        chain: tuple[str, ...],
+    ) -> None:
+        self._recorder = recorder
+        self._blobs = blobs
+        self._make_tools, self._receive = tools, receive
+        self._know = know
+        self._deadline, self._chain = deadline, (*chain, agent)
+        self._replies: list[tuple[Message, bool]] = []
+        self.agent: Final = agent
+        """The agent's name."""
+        self.actor: Final = actor
+        """The id of the principal on whose behalf it works."""
+        self.context_id: Final = context_id
+        """The context: one conversation, with all its tasks."""
+        self.task_id: Final = recorder.task_id
+        """The task that the message opened or goes on with."""
+        self.number: Final = number
+        """Which turn of the task this is, from 1."""
+        self.attempt: Final = attempt
+        """Which attempt of the turn, from 1; above 1 after a crash, a wait or a failure.
+
+        For logs. What an agent does must not depend on it: every attempt does the same again.
+        """
+        self.message = message
+        """The message."""
+        self.history = history
+        """The conversation of the context before the message, oldest first."""
+        self.metadata: Final = metadata
+        """What the client has sent beside the message."""
+
+    @cached_property
+    def _tools(self) -> Tools:
+        return self._make_tools(self._doubt)
+
+    @cached_property
+    def _questions(self) -> Questions:
+        return Questions(self._tools.waits, key=self._tools.steps.key, said=self._said)
+
+    @property
+    def text(self) -> str:
+        """The text of the message."""
+        return text_of(self.message.parts)
+
+    async def status(self, content: Content, *, auth: bool = False) -> None:
+        """Report progress: clients that stream see it, and it becomes part of the conversation.
+
+        With `auth` it says how to sign in elsewhere (§7.6): the task is auth-required, and who
+        waits is answered, while the agent waits for that itself and goes on.
+        """
+        place = self._tools.steps.key("status")
+        state = TaskState.AUTH_REQUIRED if auth else None
+        self._recorder.progress(await self._said(content, place), state=state)
+
+    async def stream(
+        self, text: str, *, name: str = "answer", artifact_id: str = "", last: bool = False
+    ) -> None:
+        """Let the text of an artifact go on, for clients to see as it grows.
+
+        `last` says that it is complete. On a later attempt of the turn, what was streamed before
+        and is streamed again is not sent twice; where it differs, the new text replaces the old.
+        """
+        artifact_id = artifact_id or derive(self.task_id, str(self.number), "artifact", name)
+        self._recorder.text(artifact_id, name, text, last=last)
+
+    async def artifact(
+        self,
+        content: Content,
+        *,
+        name: str = "",
+        description: str = "",
+        artifact_id: str = "",
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Write a whole artifact; one with the same id (or else the same name) is replaced."""
+        place = name or self._tools.steps.key("artifact")
+        artifact = Artifact(
+            artifact_id=artifact_id or derive(self.task_id, str(self.number), "artifact", place),
+            name=name,
+            description=description,
+            parts=_parts(content),
+            metadata=metadata,
+        )
+        await self._recorder.artifact(artifact)
+
+    async def reply(self, content: Content, *, task: bool = True) -> None:
+        """Give the answer; the task completes with it when the agent returns.
+
+        Without `task`, the answer is a bare message and clients never see a task (A2A §3.1.1); that
+        is for short answers that leave nothing behind, and excludes artifacts and progress.
+        """
+        if self._replies:
+            raise InvalidInput("a turn replies once: use stream, status or artifact before it")
+        self._replies.append((await self._said(content, "reply"), task))
+
+    async def fail(self, reason: Content, *, kind: FailureClass = FailureClass.AGENT) -> NoReturn:
+        """End the turn and fail the task; clients read `reason`."""
+        message = await self._said(reason, "reply")
+        failure = Failure(kind=kind, message=text_of(_parts(reason)))
+        raise TurnEnd(TaskState.FAILED, message, failure)
+
+    async def reject(self, reason: Content) -> NoReturn:
+        """End the turn: the agent will not do the task; clients read `reason`."""
+        raise TurnEnd(TaskState.REJECTED, await self._said(reason, "reply"))
+
+    async def require_input(self, question: Content) -> NoReturn:
+        """End the turn with a question; the client's next message to the task is the next turn."""
+        raise TurnEnd(TaskState.INPUT_REQUIRED, await self._said(question, "reply"))
+
+    async def require_auth(self, demand: Content) -> NoReturn:
+        """End the turn until the client has authenticated elsewhere, as `demand` says (§7.6)."""
+        raise TurnEnd(TaskState.AUTH_REQUIRED, await self._said(demand, "reply"))
+
+    @overload
+    async def step(
+        self,
+        name: str,
+        fn: Callable[[*Ts], Awaitable[R]],
+        *args: *Ts,
+        idempotent: bool = False,
+        retry: Retry | None = None,
+        deadline: float | None = None,
+        key: str = "",
+    ) -> R: ...
+    @overload
+    async def step(
+        self,
+        name: str,
+        fn: Callable[[*Ts], R],
+        *args: *Ts,
+        idempotent: bool = False,
+        retry: Retry | None = None,
+        deadline: float | None = None,
+        key: str = "",
+    ) -> R: ...
+    def step(
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        *args: object,
+        idempotent: bool = False,
+        retry: Retry | None = None,
+        deadline: float | None = None,
+        key: str = "",
+    ) -> Coroutine[Any, Any, Any]:
+        """Run `fn(*args)` and record its result; serve a recorded result without running (law 7).
+
+        The call is known by its name and its occurrence in the turn at the moment it is made, or by
+        a `key` of its own such as the id of a tool call, so steps may run at the same time and end
+        in any order. A plain function runs in a thread. What is returned went through JSON, the
+        first time as on every later attempt. `deadline` is in seconds, for each run.
+
+        A step that raises is tried again as `retry` says; without, if it is `idempotent`, by the
+        class of its failure (`pelton.events.retries`), else never.
+
+        A step that an earlier attempt has begun and that has no result may have had its effect. It
+        is run again only if it is `idempotent`: reading is, and so is a call that carries
+        `idempotency_key()` to a service that heeds it. Otherwise the turn asks a person, who says
+        `run-again`, `done` with its result, or `give-up`.
+
+        Raises:
+            StepError: `fn` raised, now or on the attempt that ran it, for the last time.
+            NondeterminismError: an earlier attempt has called it with other arguments.
+        """
+        return self._tools.steps.run(
+            name, fn, args, key=key, idempotent=idempotent, retry=retry, deadline=deadline
+        )
+
+    def now(self) -> datetime:
+        """Return the time in UTC by the log's clock, in milliseconds, alike on every attempt."""
+        return datetime.fromisoformat(self._tools.steps.value("now", self._recorder.now))
+
+    def random(self) -> float:
+        """Return a random number from 0 up to 1, alike on every attempt."""
+        return float(self._tools.steps.value("random", self._recorder.chance.random))
+
+    def uuid(self) -> UUID:
+        """Return a random UUID (version 4), alike on every attempt."""
+        bits = self._recorder.chance.getrandbits
+        return UUID(self._tools.steps.value("uuid", lambda: str(UUID(int=bits(128), version=4))))
+
+    def sleep(self, seconds: float) -> Coroutine[Any, Any, None]:
+        """Wait; the time goes on while no process runs (at most a year)."""
+        return self._tools.waits.sleep(self._tools.steps.key("sleep"), seconds)
+
+    async def received(self) -> Message | None:
+        """Return the next message that has come for this turn while it runs, or None (`steer`).
+
+        A message that no turn takes has a turn of its own afterwards.
+        """
+        message = await self._receive(self._tools.steps.key("received"))
+        return None if message is None else await inline(self._blobs, message)
+
+    @overload
+    async def ask(
+        self,
+        question: str,
+        *,
+        schema: type[R],
+        choices: Sequence[str] = (),
+        approvers: Sequence[str] = (),
+        within: float | None = None,
+        auth: bool = False,
+    ) -> R: ...
+    @overload
+    async def ask(
+        self,
+        question: str,
+        *,
+        schema: None = None,
+        choices: Sequence[str] = (),
+        approvers: Sequence[str] = (),
+        within: float | None = None,
+        auth: bool = False,
+    ) -> str: ...
+    def ask(
+        self,
+        question: str,
+        *,
+        schema: type[R] | None = None,
+        choices: Sequence[str] = (),
+        approvers: Sequence[str] = (),
+        within: float | None = None,
+        auth: bool = False,
+    ) -> Coroutine[Any, Any, R | str]:
+        """Ask a person and return the answer; no process need be alive until it comes.
+
+        The task becomes input-required (auth-required with `auth`), and any executor goes on when
+        the answer is there. With `schema`, a type that msgspec knows, the answer is one of these;
+        what does not fit is asked again. The owner of the task may answer, or `approvers` alone, by
+        the ids of their principals. `within` is in seconds.
+
+        Raises:
+            AnswerExpired: nobody answered in time.
+        """
+        shape: Any = str if schema is None else schema
+        return self._questions.ask(
+            self._tools.steps.key("ask"),
+            question,
+            shape,
+            choices=choices,
+            approvers=approvers,
+            within=within,
+            auth=auth,
+        )
+
+    def approve(
+        self,
+        what: str,
+        *,
+        tool: str = "",
+        args: Mapping[str, Any] | None = None,
+        approvers: Sequence[str] = (),
+        within: float | None = None,
+    ) -> Coroutine[Any, Any, Approval]:
+        """Ask a person whether something may be done, such as a call of `tool` with `args`.
+
+        Who may decide is as in `ask`. A question that expires is a denial.
+        """
+        key, tool = self._tools.steps.key("approve"), tool or "approve"
+        return self._questions.approve(
+            key, what, tool, args or {}, approvers=approvers, within=within
+        )
+
+    def delegate(
+        self,
+        agent: str,
+        content: Content,
+        *,
+        context_id: str = "",
+        task: str = "",
+        within: float | None = None,
+    ) -> Coroutine[Any, Any, Report]:
+        """Hand a message to another agent, and return what came of it, complete.
+
+        `agent` is the name of an agent on this log, or the URL of an A2A agent elsewhere, which the
+        setting `executor.remotes` must allow.
+
+        The other agent's task follows from this one and the call, so that a later attempt finds the
+        same; its report comes here once, whether or not a process was alive meanwhile. Without
+        `context_id` it is a conversation of its own; `task` goes on with a task that has asked
+        something. The deadline of this turn, or `within` seconds if that is earlier, goes with it.
+
+        Raises:
+            DelegationFailed: the other task failed, was refused, or was canceled; or an agent
+                elsewhere cannot be asked.
+            DelegationRefused: to itself, in a circle, further than the limit (AS-51), or to a URL
+                that is not allowed.
+            UnknownAgent: no such agent was ever served here.
+        """
+        key = self._tools.steps.key("delegate")
+        return self._delegate(key, agent, content, context_id=context_id, task=task, within=within)
+
+    async def _delegate(
+        self,
+        key: str,
+        agent: str,
+        content: Content,
+        *,
+        context_id: str,
+        task: str,
+        within: float | None,
+    ) -> Report:
+        check_chain(self._chain, agent)
+        known, abroad = await self._know(agent), elsewhere(agent)
+        if not self._tools.steps.value(f"known:{key}", lambda: known):
+            if abroad:
+                raise DelegationRefused("no agent at that URL may be asked: see executor.remotes")
+            raise UnknownAgent(f"there is no agent {agent!r} to delegate to")
+        command_id = derive("delegate", self.task_id, str(self.number), key)
+        if task and abroad:
+            check_id(task, "taskId")
+        elif task:
+            context_id = context_of(task)
+        elif context_id:
+            check_id(context_id, "contextId")
+        else:
+            context_id = derive("context", self.task_id, str(self.number), key)
+        message = Message(
+            message_id=command_id,
+            role=Role.USER,
+            context_id=context_id,
+            task_id=task,
+            parts=_parts(content),
+        )
+        message = msgspec.structs.replace(
+            message, metadata=from_agent(message, self.agent, self.task_id)
+        )
+        child = task or ("" if abroad else task_id(context_id, command_id))
+        outcome, failure = await self._tools.waits.delegate(
+            TaskDelegated(
+                task_id=self.task_id,
+                key=key,
+                agent=agent,
+                context_id=context_id,
+                command_id=command_id,
+                child=child,
+                message=message,
+                chain=self._chain,
+                deadline=self._until(key, within),
+            )
+        )
+        report = Report.of(agent, context_id, outcome)
+        if report.state not in {TaskState.COMPLETED, TaskState.INPUT_REQUIRED}:
+            raise DelegationFailed(report, failure)
+        return report
+
+    async def gather(self, *calls: Awaitable[R]) -> list[R | Exception]:
+        """Await several calls at the same time, and return what came of each, in their order.
+
+        One that fails leaves its exception in its place and changes nothing else (AS-59).
+        """
+        found = await asyncio.gather(*calls, return_exceptions=True)
+        for each in found:
+            if isinstance(each, TurnEnd):
+                raise each
+            if isinstance(each, BaseException) and not isinstance(each, Exception):
+                raise each
+        return [cast("R | Exception", each) for each in found]
+
+    async def _doubt(self, run: str) -> Doubt:
+        return await self._questions.doubt(run)
+
+    def _until(self, key: str, within: float | None) -> str:
+        """Return the deadline of what is handed on: the earlier of ours and its own."""
+        if within is None:
+            return self._deadline
+        own = self._tools.steps.value(f"deadline:{key}", lambda: self._recorder.now(within))
+        return min(time for time in (own, self._deadline) if time)
+
+    async def _said(self, content: Content, place: str) -> Message:
+        return await offload(
+            self._blobs,
+            Message(
+                message_id=derive(self.task_id, str(self.number), place),
+                role=Role.AGENT,
+                context_id=self.context_id,
+                task_id=self.task_id,
+                parts=_parts(content),
+            ),
+        )
+
+    async def begin(self) -> None:
+        """Fetch what of the conversation lies in blobs. For executors, as all that follows."""
+        self.message = await inline(self._blobs, self.message)
+        if any(part.blob for message in self.history for part in message.parts):
+            self.history = tuple([await inline(self._blobs, message) for message in self.history])
+
+    async def finish(self, result: object) -> tuple[Message | None, bool]:
+        """Return the reply of an agent that has returned `result`, and whether it is a task's."""
+        if isinstance(result, str) and not self._replies:
+            await self.reply(result)
+        return self._replies[0] if self._replies else (None, True)
+
+    def unasked(self) -> PeltonError | None:
+        """Return what is wrong if the agent has not done again what an earlier attempt did."""
+        return self._tools.steps.unasked() if self.attempt > 1 else None
+
+
+def _parts(content: Content) -> tuple[Part, ...]:
+    parts = (Part(text=content),) if isinstance(content, str) else tuple(content)
+    if not parts:
+        raise InvalidInput("there is nothing to say: give a text or at least one part")
+    return parts

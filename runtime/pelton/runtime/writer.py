@@ -1,0 +1,86 @@
+"""Appending commits to one context: expectation, chain and hash in one place (laws 3, 4, 13)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pelton.events import subjects
+from pelton.events.commit import Commit, CommitData, Origin
+from pelton.events.context import Context, fold_commit
+from pelton.events.envelope import digest, encode
+from pelton.events.events import AnyEvent
+from pelton.runtime.clock import World, rfc3339
+from pelton.runtime.log import Conflict, Log, LogRegressed
+from pelton.runtime.patience import patiently
+
+
+class Writer:
+    """Writes a context from the state it was given on; one writer, one line of commits.
+
+    A `Conflict` from `commit` means that somebody else writes: this writer is fenced and of no more
+    use. Not for concurrent calls.
+    """
+
+    def __init__(self, log: Log, state: Context, *, world: World) -> None:
+        self._log = log
+        self._world = world
+        self._state = state
+        self._unfolded: list[tuple[int, Commit, str]] = []
+        self._head = state.head
+        self._hash = state.hash
+        self._sequence = state.sequence
+        self._subject = subjects.commits(state.agent, state.id)
+
+    @property
+    def state(self) -> Context:
+        """The context after all commits so far; folded when asked for."""
+        for sequence, commit, hash_ in self._unfolded:
+            self._state = fold_commit(self._state, sequence, commit, hash_)
+        self._unfolded.clear()
+        return self._state
+
+    async def commit(
+        self,
+        events: Sequence[AnyEvent],
+        *,
+        origin: Origin,
+        attempt: int = 0,
+        command: int = 0,
+        handled: int = 0,
+    ) -> None:
+        """Append one commit; returns when it is stored, however long the log is away.
+
+        Raises:
+            Conflict: somebody else appended; nothing of this commit is stored.
+            LogRegressed: the log has lost what was read from it (law 13).
+            LogError: the log refuses it.
+        """
+        commit = Commit(
+            id=self._world.new_id(),
+            subject=f"{self._state.agent}/{self._state.id}",
+            time=rfc3339(self._world.now()),
+            sequence=self._sequence + 1,
+            prevhash=self._hash,
+            attempt=attempt,
+            data=CommitData(events=tuple(events), command=command, handled=handled),
+            **origin._asdict(),
+        )
+        data = encode(commit)
+        sequence = await self._stored(commit.id, data)
+        self._head, self._hash = sequence, digest(data)
+        self._sequence += len(events)
+        self._unfolded.append((sequence, commit, self._hash))
+
+    async def _stored(self, id_: str, data: bytes) -> int:
+        try:
+            return await patiently(
+                lambda: self._log.append(self._subject, data, id=id_, expect=self._head),
+                self._subject,
+            )
+        except Conflict as conflict:
+            if conflict.actual is not None and conflict.actual < self._head:
+                raise LogRegressed(
+                    f"{self._subject} ends at {conflict.actual}, but a commit was read at"
+                    f" {self._head}: this is not the log that it was"
+                ) from conflict
+            raise

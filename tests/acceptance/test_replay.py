@@ -1,0 +1,304 @@
+"""Looking back from the command line: on a server, and on a session file without one."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.running import PELTON, Dev, environment, pelton
+
+PAIR = '''\
+import os
+
+from pelton.runtime import Turn, agent
+
+
+def effect(text: str) -> str:
+    with open(os.environ["EFFECTS"], "a") as file:
+        file.write(text + "\\n")
+    return text + "!"
+
+
+@agent
+async def boss(turn: Turn) -> str:
+    """Does a step and hands on the rest."""
+    await turn.stream(await turn.step("first", effect, turn.text))
+    return (await turn.delegate("helper", f"help with {turn.text}")).text
+
+
+@agent
+async def helper(turn: Turn) -> str:
+    """Says what it hears."""
+    await turn.step("second", effect, turn.text)
+    return f"heard: {turn.text}"
+'''
+CHANGED = PAIR.replace('return f"heard', 'return f"HEARD').replace(
+    '"first", effect', '"other", effect'
+)
+
+
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    cwd = tmp_path_factory.mktemp("replay")
+    (cwd / "pair.py").write_text(PAIR)
+    (cwd / "changed.py").write_text(CHANGED)
+    pair = ("pair.py:boss", "pair.py:helper")
+    with Dev(cwd, "--profile", "relaxed", agents=pair) as running:
+        yield running.ready()
+
+
+@pytest.fixture(scope="module")
+def sent(dev: Dev) -> dict[str, Any]:
+    """Return a task that has completed, by handing on a part of it."""
+    task: dict[str, Any] = dev.json("send", "boss", "it")["task"]
+    return task
+
+
+@pytest.fixture(scope="module")
+def file(dev: Dev, sent: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a session file of it, in a directory without anything else."""
+    path = tmp_path_factory.mktemp("elsewhere") / "it.pelton"
+    done = dev.json("export", sent["id"], "--out", str(path))
+    assert done["file"] == str(path)
+    return path
+
+
+@pytest.mark.accepts("AS-22")
+def test_step_walks_through_a_task(dev: Dev, sent: dict[str, Any]) -> None:
+    steps = dev.json("step", sent["id"])["steps"]
+    timeline = dev.json("show", sent["id"])["timeline"]
+    assert [each["event"] for each in steps] == [each["event"] for each in timeline]
+    assert steps[0]["cause"]["what"] == "SendMessage"
+    assert {
+        "path": "status.state",
+        "before": "TASK_STATE_SUBMITTED",
+        "after": "TASK_STATE_WORKING",
+    } in (steps[2]["changes"])
+    assert all(each["cause"]["sequence"] < each["sequence"] for each in steps)
+    lines = dev.run("step", sent["id"]).stdout
+    assert "because of SendMessage at" in lines
+    assert '~ status.state: "TASK_STATE_SUBMITTED" → "TASK_STATE_WORKING"' in lines
+    upto = dev.json("step", sent["id"], "--at", str(steps[0]["sequence"]))["steps"]
+    assert upto == [each for each in steps if each["sequence"] <= steps[0]["sequence"]]
+
+
+def test_step_goes_by_keys_on_a_terminal(sent: dict[str, Any], file: Path) -> None:
+    ours, theirs = pty.openpty()
+    command = [*PELTON, "step", sent["id"], "--file", str(file)]
+    with subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=file.parent, env=environment()
+    ) as process:
+        os.close(theirs)
+
+        def shows(what: str) -> None:
+            seen, until = "", time.monotonic() + 30
+            while what not in seen:
+                ready, _, _ = select.select([ours], [], [], until - time.monotonic())
+                assert ready, seen
+                seen += os.read(ours, 65536).decode()
+
+        shows("event 1 of")
+        os.write(ours, b"n")
+        shows("event 2 of")
+        os.write(ours, b"G")
+        shows("TurnEnded")
+        os.write(ours, b"g")
+        shows("event 1 of")
+        os.write(ours, b"p")
+        shows("event 1 of")
+        os.write(ours, b"q")
+        assert process.wait(30) == 0
+    os.close(ours)
+
+
+def test_timeline_is_everybody_in_one_order(dev: Dev, sent: dict[str, Any]) -> None:
+    records = dev.json("timeline", sent["contextId"])["records"]
+    sequences = [each["sequence"] for each in records]
+    assert sequences == sorted(sequences)
+    assert {each["subject"].split(".")[1] for each in records} == {"boss", "helper"}
+    assert dev.json("timeline", sent["id"])["records"] == records
+    lines = dev.run("timeline", sent["contextId"]).stdout
+    assert "TaskDelegated" in lines
+    assert "ReportTask" in lines
+    assert "AgentRegistered" not in lines
+
+
+def test_graph_draws_who_asked_whom(dev: Dev, sent: dict[str, Any]) -> None:
+    found = dev.json("graph", sent["contextId"])
+    one, other = found["nodes"]
+    assert (one["agent"], other["agent"]) == ("boss", "helper")
+    (edge,) = found["edges"]
+    assert (edge["task"], edge["child"], edge["state"]) == (one["task"], other["task"], "reported")
+    assert found["branches"][one["task"]]["steps"] == 2
+    assert "delegate#1 reported → helper" in dev.run("graph", sent["id"]).stdout
+    assert dev.run("graph", sent["id"], "--format", "dot").stdout.startswith("digraph")
+    assert dev.run("graph", sent["id"], "--format", "mermaid").stdout.startswith("flowchart")
+
+
+@pytest.mark.accepts("AS-21", "AS-23")
+def test_rerun_tells_equal_or_where_it_differs_and_does_nothing(
+    dev: Dev, sent: dict[str, Any]
+) -> None:
+    before = dev.effects.read_text()
+    length = dev.run("tail", "--from", "start", "--no-follow").stdout
+    child = dev.json("graph", sent["id"])["nodes"][1]["task"]
+    for task in (sent["id"], child):
+        done = dev.json("rerun", task)  # what runs tells where the code is
+        assert done["equal"] is True
+        assert done["verdict"]["divergence"] is None
+    changed = dev.run("rerun", sent["id"], "--agent", "changed.py:boss")
+    assert changed.returncode == 5
+    assert "DIFFERENT" in changed.stdout
+    assert 'recorded  StepStarted {"key":"first#1"' in changed.stdout
+    assert 'found     StepStarted {"key":"other#1"' in changed.stdout
+    changed = dev.run("rerun", child, "--agent", "changed.py:helper", "--json")
+    assert changed.returncode == 5
+    fields = json.loads(changed.stdout)["verdict"]["divergence"]["fields"]
+    assert [(each["before"], each["after"]) for each in fields] == [
+        ("heard: help with it", "HEARD: help with it")
+    ]
+    assert dev.effects.read_text() == before
+    assert dev.run("tail", "--from", "start", "--no-follow").stdout == length
+
+
+@pytest.mark.accepts("AS-22", "AS-23", "AS-25")
+def test_a_session_file_takes_the_place_of_a_server(
+    dev: Dev, sent: dict[str, Any], file: Path
+) -> None:
+    shutil.copy(dev.cwd / "pair.py", file.parent)
+    context, task = sent["contextId"], sent["id"]
+    for command in (["show", task], ["step", task], ["timeline", context], ["graph", context]):
+        alone = pelton(*command, "--file", str(file), "--json", cwd=file.parent)
+        assert alone.returncode == 0, alone.stderr
+        assert json.loads(alone.stdout) == dev.json(*command)
+    alone = pelton("rerun", task, "--agent", "pair.py:boss", "--file", str(file), cwd=file.parent)
+    assert alone.returncode == 0, alone.stdout
+    unnamed = pelton("rerun", task, "--file", str(file), cwd=file.parent)
+    assert (unnamed.returncode, "--agent" in unnamed.stderr) == (2, True)
+    tailed = pelton("tail", "--file", str(file), "--no-follow", cwd=file.parent).stdout
+    assert "AgentRegistered" in tailed
+    assert "TurnEnded" in tailed
+    late = ("tail", "--file", str(file), "--no-follow", "--from", "0s")
+    assert pelton(*late, cwd=file.parent).stdout == ""
+    assert (
+        pelton("show", "no-0123456789abcdef", "--file", str(file), cwd=file.parent).returncode == 3
+    )
+    assert pelton("graph", "nobody", "--file", str(file), cwd=file.parent).returncode == 3
+
+
+@pytest.mark.accepts("AS-25")
+def test_verify_finds_what_was_altered(dev: Dev, sent: dict[str, Any], file: Path) -> None:
+    done = pelton("verify", str(file), "--json", cwd=file.parent)
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["valid"], found["wrong"]) == (0, True, [])
+    again = dev.run("export", sent["contextId"], "--out", str(file))
+    assert (again.returncode, "is there already" in again.stderr) == (1, True)
+    noted = pelton("verify", str(file), "--digest", found["digest"], cwd=file.parent)
+    assert noted.returncode == 0
+    assert pelton("verify", str(file), "--digest", "0" * 64, cwd=file.parent).returncode == 5
+    spoilt = file.with_name("spoilt.pelton")
+    spoilt.write_bytes(file.read_bytes().replace(b"help with it", b"help with IT", 1))
+    done = pelton("verify", str(spoilt), cwd=file.parent)
+    assert done.returncode == 5
+    assert "(the record at " in done.stdout
+    done = pelton("show", sent["id"], "--file", str(spoilt), cwd=file.parent)
+    assert (done.returncode, "pelton verify" in done.stderr) == (5, True)
+    assert file.stat().st_mode & 0o077 == 0
+
+
+def test_tail_keeps_the_pace_of_what_happened(dev: Dev, file: Path) -> None:
+    del dev
+    lines = [json.loads(line) for line in file.read_text().splitlines()[1:-1]]
+    times = [each["received"] / 1e9 for each in lines if each["type"] == "record"]
+    began = time.monotonic()
+    command = ("tail", "--file", str(file), "--no-follow", "--pace", "original", "--from", "start")
+    done = pelton(*command, cwd=file.parent)
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) >= len(times)
+    assert time.monotonic() - began >= max(times) - min(times)
+
+
+def test_a_task_becomes_a_test(dev: Dev, sent: dict[str, Any]) -> None:
+    done = dev.json("test", "save", sent["id"], "--dir", "saved")
+    run = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-p", "no:cacheprovider"]
+
+    def tested() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*run, done["test"]],
+            cwd=dev.cwd,
+            env=environment(EFFECTS="/nowhere"),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    good = tested()
+    assert good.returncode == 0, good.stdout
+    assert dev.run("test", "save", sent["id"], "--dir", "saved").returncode == 1
+    (dev.cwd / "pair.py").write_text(CHANGED)
+    try:
+        bad = tested()
+    finally:
+        (dev.cwd / "pair.py").write_text(PAIR)
+    assert bad.returncode == 1
+    assert "the first event that differs" in bad.stdout
+
+
+@pytest.mark.accepts("AS-21")
+def test_a_fork_goes_on_beside_the_original(dev: Dev, sent: dict[str, Any], file: Path) -> None:
+    shutil.copy(dev.cwd / "pair.py", file.parent)
+    task, effects = sent["id"], dev.effects.read_text()
+    steps = dev.json("step", task)["steps"]
+    place = next(each for each in steps if each["event"]["type"] == "StepCompleted.v1")
+    where = f"{task}@{place['sequence']}/{place['id'].rpartition('/')[2]}"
+    fork = file.with_name("fork.pelton")
+    command = ["fork", where, "--file", str(file), "--out", str(fork), "--json"]
+    agents = ["--agent", "pair.py:boss", "--agent", "pair.py:helper"]
+    changed = ["--tool-result", 'first#1="other "']
+    done = pelton(*command, *agents, *changed, cwd=file.parent)
+    assert done.returncode == 0, done.stderr
+    forked = json.loads(done.stdout)["task"]
+    assert forked["status"]["message"]["parts"] == [{"text": "heard: help with it"}]
+    assert pelton("verify", str(fork), cwd=file.parent).returncode == 0
+    found = pelton("diff", f"{file}:{task}", str(fork), "--json", cwd=file.parent)
+    assert found.returncode == 5
+    first, second = json.loads(found.stdout)["differences"]
+    assert [(each["path"], each["after"]) for each in first["fields"]] == [("result", "other ")]
+    assert second["left"]["what"] == "turn 1 TaskArtifactUpdated answer"
+    assert dev.run("diff", task, f"{file}:{task}").returncode == 0
+    assert dev.effects.read_text() == effects  # steps had the results of the original
+    again = pelton(*command, *agents, cwd=file.parent)
+    assert (again.returncode, "is there already" in again.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["fork", "TASK"], 2),
+        (["fork", "TASK@99999"], 2),
+        (["fork", "TASK@99999", "--tools", "odd"], 2),
+        (["fork", "TASK@99999", "--tool-result", "first#1=not JSON"], 2),
+        (["fork", "TASK@0"], 2),
+        (["diff", "TASK", "no-0123456789abcdef"], 3),
+        (["rerun", "no-0123456789abcdef"], 3),
+        (["verify", "missing.pelton"], 1),
+        (["show", "TASK", "--file", "pair.py"], 5),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_sentence(
+    dev: Dev, sent: dict[str, Any], arguments: list[str], code: int
+) -> None:
+    done = dev.run(*(each.replace("TASK", sent["id"]) for each in arguments))
+    assert done.returncode == code, done.stderr
+    assert len(done.stderr.splitlines()) == 1

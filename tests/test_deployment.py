@@ -1,0 +1,440 @@
+"""What is deployed: the server's configuration, the image, the cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import urllib.request
+from collections.abc import AsyncGenerator, Generator, Mapping
+from pathlib import Path
+from typing import Any
+
+import nats.errors
+import pytest
+import pytest_asyncio
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from pelton.runtime.jetstream.log import JetStreamLog
+from pelton.runtime.log import LogMisconfigured
+from pelton.runtime.server import find_binary
+
+ROOT = Path(__file__).parents[1]
+CONFIGURATION = (ROOT / "nats.conf").read_text()
+SECRETS = {
+    name: secrets.token_urlsafe(12) for name in re.findall(r"\$(NATS_\w+_PASSWORD)", CONFIGURATION)
+}
+
+OVERLAY = """
+include {configuration}
+listen: "127.0.0.1:-1"
+http: "127.0.0.1:-1"
+ports_file_dir: {folder}
+log_file: {log}
+"""
+
+
+def environment(folder: Path) -> dict[str, str]:
+    quoted = {name: json.dumps(value) for name, value in SECRETS.items()}
+    return {**os.environ, **quoted, "NATS_NAME": "n1", "NATS_STORE": str(folder / "jetstream")}
+
+
+def directives(text: str) -> str:
+    """Return a configuration without its comments."""
+    return re.sub(r"(^|\s)#.*$", "", text, flags=re.MULTILINE)
+
+
+@pytest.mark.accepts("S26")
+@pytest.mark.parametrize("name", ["nats.conf", "nats-cluster.conf"])
+def test_the_server_takes_the_configuration(name: str, tmp_path: Path) -> None:
+    routes = {f"NATS_ROUTE_{n}": f"nats-route://route:secret@nats-{n}:6222" for n in (1, 2, 3)}
+    done = subprocess.run(
+        [find_binary(), "-t", "-c", ROOT / name],
+        env={**environment(tmp_path), **routes, "NATS_ROUTE_PASSWORD": "secret"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.accepts("S26")
+def test_the_configuration_opens_no_other_door() -> None:
+    active = directives(CONFIGURATION)
+
+    for door in ("websocket", "leafnodes", "mqtt", "gateway", "no_auth_user", "trace", "debug"):
+        assert not re.search(rf"\b{door}\b", active), door
+    assert re.findall(r"^http:.*", active, re.MULTILINE) == ['http: "127.0.0.1:8222"']
+    assert re.findall(r"^listen:.*", active, re.MULTILINE) == ['listen: "127.0.0.1:4222"']
+    assert "tls {" in CONFIGURATION
+
+
+def test_the_configuration_holds_no_secret() -> None:
+    for file in ("nats.conf", "nats-cluster.conf"):
+        active = directives((ROOT / file).read_text())
+        for value in re.findall(r"password: *([^ ,}\n]+)", active):
+            assert re.fullmatch(r"\$NATS_\w+_PASSWORD", value), value
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Mapping[str, str]]:
+    """Run a server with the configuration as it is, but for its ports and its log."""
+    folder = tmp_path_factory.mktemp("nats")
+    config = folder / "test.conf"
+    config.write_text(
+        OVERLAY.format(
+            configuration=json.dumps(os.path.relpath(ROOT / "nats.conf", folder)),
+            folder=json.dumps(str(folder)),
+            log=json.dumps(str(folder / "log")),
+        )
+    )
+    with subprocess.Popen([find_binary(), "-c", config], env=environment(folder)) as process:
+        ports = folder / f"nats-server_{process.pid}.ports"
+        try:
+            while not (ports.exists() and ports.read_text().endswith("}")):
+                assert process.poll() is None, (folder / "log").read_text()
+            found = json.loads(ports.read_text())
+            yield {
+                "nats": found["nats"][0],
+                "http": found["monitoring"][0],
+                "log": str(folder / "log"),
+            }
+        finally:
+            process.terminate()
+
+
+def url(server: Mapping[str, str], user: str) -> str:
+    name = {"acme-translator": "ACME_AGENT"}.get(user, user.replace("-", "_").upper())
+    return server["nats"].replace("nats://", f"nats://{user}:{SECRETS[f'NATS_{name}_PASSWORD']}@")
+
+
+class Peer:
+    """A plain NATS client of a user, that remembers what the server forbade."""
+
+    def __init__(self) -> None:
+        self.forbidden: list[str] = []
+        self.client = Client()
+
+    async def heard(self, error: Exception) -> None:
+        self.forbidden.append(str(error))
+
+    async def _settle(self) -> None:
+        """Wait until the server has answered, and what it said was heard."""
+        for _ in range(2):  # a flush may overtake what was published just before it
+            await self.client.flush()
+            await asyncio.sleep(0)
+
+    async def may_publish(self, subject: str) -> bool:
+        before = len(self.forbidden)
+        await self.client.publish(subject, b"{}")
+        await self._settle()
+        return len(self.forbidden) == before
+
+    async def may_subscribe(self, subject: str) -> bool:
+        before = len(self.forbidden)
+        subscription = await self.client.subscribe(subject)  # pyright: ignore[reportUnknownMemberType]
+        await self._settle()
+        allowed = len(self.forbidden) == before
+        if allowed:
+            await subscription.unsubscribe()
+        return allowed
+
+
+@contextlib.asynccontextmanager
+async def peer(server: Mapping[str, str], user: str) -> AsyncGenerator[Peer]:
+    made = Peer()
+    role = user.partition("-")[2] or "owner"
+    await made.client.connect(
+        url(server, user),
+        error_cb=made.heard,
+        inbox_prefix=f"_INBOX_{role}",
+        max_reconnect_attempts=0,
+    )
+    try:
+        yield made
+    finally:
+        await made.client.close()
+
+
+@pytest_asyncio.fixture
+async def provisioned(server: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the server with the streams of both tenants, as their owners make them."""
+    for owner in ("acme", "globex"):
+        async with JetStreamLog.open(url(server, owner)):
+            pass
+    return server
+
+
+@pytest.mark.accepts("S26")
+def test_the_running_server_keeps_what_it_accepts_and_limits_the_rest(
+    server: Mapping[str, str],
+) -> None:
+    with urllib.request.urlopen(server["http"] + "/varz") as answer:
+        found: dict[str, Any] = json.load(answer)
+
+    assert found["auth_required"]
+    assert found["jetstream"]["config"]["sync_always"]
+    assert found["system_account"] == "SYS"
+    assert (found["max_connections"], found["max_payload"]) == (2000, 1024 * 1024)
+    assert found["max_control_line"] == 4 * 1024
+    assert found["max_subscriptions"] == 20000
+    assert "no_auth_user" not in found
+
+
+@pytest.mark.accepts("S26")
+@pytest.mark.parametrize("credentials", ["", "acme:wrong@", "nobody:nothing@"])
+async def test_strangers_are_refused(server: Mapping[str, str], credentials: str) -> None:
+    with pytest.raises(LogMisconfigured):
+        async with JetStreamLog.open(server["nats"].replace("nats://", f"nats://{credentials}")):
+            pass
+
+
+@pytest.mark.accepts("AS-2", "S5")
+@pytest.mark.parametrize("reader", ["globex", "globex-bridge", "globex-executor", "sys"])
+async def test_one_tenant_cannot_see_another(provisioned: Mapping[str, str], reader: str) -> None:
+    subject = f"cmd.echo.{secrets.token_hex(4)}"
+    async with peer(provisioned, reader) as other, peer(provisioned, "acme") as acme:
+        heard: list[bytes] = []
+
+        async def remember(message: Msg) -> None:
+            heard.append(message.data)
+
+        for pattern in (">", "live.>", "cmd.>", "$JS.>", "_INBOX_>"):
+            with contextlib.suppress(nats.errors.Error):
+                await other.client.subscribe(pattern, cb=remember)  # pyright: ignore[reportUnknownMemberType]
+        await other.client.flush()
+        stored = await acme.client.request(subject, b"secret")
+        sequence = json.loads(stored.data)["seq"]
+        for question in (b'{"last_by_subj":"%s"}' % subject.encode(), b'{"seq":%d}' % sequence):
+            for api in ("$JS.API.STREAM.MSG.GET.LOG", "$JS.API.DIRECT.GET.LOG"):
+                with contextlib.suppress(nats.errors.Error, asyncio.TimeoutError):
+                    answer = await other.client.request(api, question, timeout=0.3)
+                    assert b"secret" not in answer.data
+        await other.client.publish(subject, b"forged")
+        await other.client.flush()
+        last = json.loads(
+            (await acme.client.request("$JS.API.STREAM.INFO.LOG", b"")).data,
+        )
+
+    assert not [each for each in heard if b"secret" in each]
+    assert last["state"]["last_seq"] == sequence
+
+
+ROLES: dict[str, tuple[list[str], list[str]]] = {
+    "acme": (
+        ["cmd.echo.x", "evt.echo.x", "$JS.API.STREAM.CREATE.OTHER"],
+        [
+            "$JS.API.STREAM.DELETE.LOG",
+            "$JS.API.STREAM.PURGE.LOG",
+            "$JS.API.STREAM.MSG.DELETE.LOG",
+            "$JS.API.STREAM.DELETE.BLOBS",
+        ],
+    ),
+    "acme-bridge": (
+        ["cmd.echo.x", "$JS.API.STREAM.INFO.LOG", "evt.echo._push.x", "$KV.LEASE._push.x"],
+        [
+            *("evt.echo.x", "live.evt.echo.x", "$KV.LEASE.echo.x", "$KV.LEASE.echo.serving.x"),
+            "$JS.ACK.LOG.x",
+        ],
+    ),
+    "acme-executor": (
+        ["cmd.echo.x", "evt.echo.x", "$KV.LEASE.echo.x", "$KV.LEASE.echo.serving.x"],
+        [
+            *("live.cmd.echo.x", "evt.echo._push.x"),
+            *("$JS.API.STREAM.UPDATE.LOG", "$JS.API.STREAM.DELETE.LOG"),
+        ],
+    ),
+    "acme-projector": (
+        ["$JS.API.STREAM.INFO.LOG"],
+        ["cmd.echo.x", "evt.echo.x", "blob.x.0", "$KV.LEASE.echo.x", "$JS.ACK.LOG.x"],
+    ),
+    "acme-translator": (
+        ["evt.translator.x", "$KV.LEASE.translator.x", "$KV.LEASE.translator.serving.x"],
+        [
+            "evt.echo.x",
+            "cmd.translator.x",
+            "$KV.LEASE.echo.x",
+            "$JS.API.CONSUMER.CREATE.LOG.bells-echo.cmd.echo.*",
+            "$JS.API.CONSUMER.CREATE.LOG.mine",
+            "$JS.API.CONSUMER.MSG.NEXT.LOG.bells-echo",
+        ],
+    ),
+}
+
+
+@pytest.mark.accepts("S26", "S5")
+@pytest.mark.parametrize("user", ROLES)
+async def test_a_role_may_do_what_it_does_and_no_more(
+    provisioned: Mapping[str, str], user: str
+) -> None:
+    allowed, forbidden = ROLES[user]
+    async with peer(provisioned, user) as client:
+        assert [each for each in allowed if not await client.may_publish(each)] == []
+        assert [each for each in forbidden if await client.may_publish(each)] == []
+        if user != "acme":
+            for inbox in (">", "_INBOX.>", "*.>", "_INBOX_owner.>", "$JS.>"):
+                assert not await client.may_subscribe(inbox), inbox
+
+
+async def test_the_roles_suffice_for_a_turn(provisioned: Mapping[str, str]) -> None:
+    """A bridge asks, an executor answers, a projector reads: nothing of it is forbidden."""
+    context = secrets.token_hex(4)
+    async with (
+        JetStreamLog.open(url(provisioned, "acme-bridge"), name="bridge") as bridge,
+        JetStreamLog.open(url(provisioned, "acme-executor"), name="executor") as executor,
+        JetStreamLog.open(url(provisioned, "acme-projector"), name="projector") as projector,
+        asyncio.timeout(20),
+    ):
+        command, commit = f"cmd.deploy.{context}", f"evt.deploy.{context}"
+        live: asyncio.Queue[bytes] = asyncio.Queue()
+        async with (
+            executor.bells("deploy", capacity=2) as bells,
+            bridge.listen("evt.deploy.*", lambda heard: live.put_nowait(heard.data)),
+        ):
+            blob = await bridge.put_blob(b"bulk")
+            sequence = await bridge.append(command, b"ask", id=f"{context}-1", expect=0)
+            bell = await bells.next()
+            lease = await executor.lease("deploy", "context", holder="x", ttl=5)
+            assert lease is not None
+            assert await lease.renew()
+            assert [each.data for each in await executor.read(command, decisive=True)] == [b"ask"]
+            assert await executor.get_blob(blob) == b"bulk"
+            await executor.append(commit, b"answer", id=f"{context}-2", expect=0)
+            await bell.working()
+            await bell.done()
+            await lease.release()
+            assert await live.get() == b"answer"
+        async for records in projector.scan(after=sequence - 1, pattern=">"):
+            assert b"ask" in [record.data for record in records]
+
+
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+COMPOSE = (ROOT / "docker-compose.yml").read_text()
+
+
+def stages() -> dict[str, str]:
+    """Return the stages of the Dockerfile, the last one last."""
+    parts = re.split(r"^FROM \S+ AS (\S+)$", DOCKERFILE, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+@pytest.mark.accepts("AS-68")
+def test_the_image_is_built_in_stages_and_takes_its_files_from_the_lock() -> None:
+    *_, last = stages().values()
+
+    assert len(stages()) >= 2
+    assert "COPY --from=build" in last
+    assert "pip install" not in last
+    for line in re.findall(r"pip install[^&]*", "".join(stages().values())):
+        assert "--require-hashes" in line or ("--no-deps" in line and ".whl" in line), line
+
+
+@pytest.mark.accepts("AS-68")
+def test_the_image_runs_as_nobody_in_particular() -> None:
+    *_, last = stages().values()
+    users = re.findall(r"^USER (\d+):(\d+)$", last, re.MULTILINE)
+
+    assert users
+    assert "0" not in users[-1]
+    assert "HEALTHCHECK" in last
+    assert 'ENTRYPOINT ["pelton"]' in last
+
+
+@pytest.mark.accepts("AS-68")
+def test_no_secret_gets_into_a_layer() -> None:
+    assert not re.search(r"password|secret|token|ARG .*KEY", DOCKERFILE, re.IGNORECASE)
+    allowed = (ROOT / ".dockerignore").read_text().splitlines()
+    assert next(line for line in allowed if line and not line.startswith("#")) == "*"
+    assert not [line for line in allowed if line.startswith("!.")]
+
+
+SERVICES = re.split(r"^services:$", COMPOSE, flags=re.MULTILINE)[1]
+
+
+@pytest.mark.accepts("AS-68")
+def test_every_part_of_the_cluster_has_limits_and_no_rights() -> None:
+    """All services inherit from one block; it and those between have what is asked for."""
+    names = re.findall(r"^  ([a-z][a-z0-9-]*):", SERVICES.partition("\nvolumes:")[0], re.MULTILINE)
+    (part,) = re.findall(r"^x-part: &part\n((?:  .*\n)+)", COMPOSE, re.MULTILINE)
+
+    assert len([name for name in names if name.startswith("nats-")]) == 3
+    assert {"bridge", "projector", "executor-1", "executor-2"} <= set(names)
+    assert len(re.findall(r"<<: \*(?:part|nats)|: \*executor", SERVICES)) == len(names)
+    for line in ("cpus: ", "mem_limit: ", "pids_limit: ", "read_only: true", "cap_drop: [ALL]"):
+        assert line in part
+    assert re.search(r'user: "10001:10001"', part)
+    assert "no-new-privileges:true" in part
+    assert not re.search(r"privileged|docker.sock|network_mode: *host", COMPOSE)
+
+
+def test_one_service_builds_the_image_for_all() -> None:
+    """Were there several, the last would win, and the next command replace all three servers."""
+    assert len(re.findall(r"^ +build: ", COMPOSE, re.MULTILINE)) == 1
+    assert len(re.findall(r"^  image: pelton\n  pull_policy: never ", COMPOSE, re.MULTILINE)) == 1
+
+
+def test_only_the_bridge_is_published_and_on_loopback_only() -> None:
+    assert re.findall(r"ports: (.*)", COMPOSE) == ['["127.0.0.1:8080:8080"]']
+
+
+def test_compose_holds_no_secret() -> None:
+    for line in COMPOSE.splitlines():
+        for value in re.findall(r"_PASSWORD: *(.+)$", line):
+            assert re.fullmatch(r"'\"\$\{NATS_\w+_PASSWORD(:\?[^}]+)?\}\"'", value), line
+        for value in re.findall(r"//[a-z-]+:([^@]+)@", line):
+            assert re.fullmatch(r"\$\{NATS_\w+_PASSWORD\}", value), line
+
+
+def docker(*arguments: str) -> str:
+    """Return what Docker says; skips the test where no engine runs or the image is not built."""
+    if shutil.which("docker") is None:
+        pytest.skip("no docker here: the image was not run")
+    done = subprocess.run(
+        ["docker", *arguments], capture_output=True, text=True, timeout=50, check=False
+    )
+    if "annot connect to the Docker daemon" in done.stderr:
+        pytest.skip("no Docker engine runs here: the image was not run")
+    if "No such image" in done.stderr or "Unable to find image" in done.stderr:
+        pytest.skip("there is no image `pelton` here, make it with `make image`: it was not run")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+IMPORT_EVERYTHING = """
+import importlib, importlib.metadata, os, pkgutil, re, pelton
+for requirement in importlib.metadata.requires("pelton"):
+    name = re.match("[A-Za-z0-9._-]+", requirement)[0]
+    files = importlib.metadata.distribution(name).files
+    assert files and all(file.locate().exists() for file in files[:5]), name
+for module in pkgutil.walk_packages(pelton.__path__, "pelton."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+print(os.getuid(), os.access("/opt/pelton", os.W_OK))
+"""
+
+
+@pytest.mark.accepts("AS-68")
+def test_everything_imports_in_the_image_as_a_user_without_rights() -> None:
+    docker("image", "inspect", "pelton")
+    said = docker(
+        *("run", "--rm", "--read-only", "--network", "none", "--cap-drop", "ALL"),
+        *("--entrypoint", "python", "pelton", "-c", IMPORT_EVERYTHING),
+    )
+
+    assert said.split() == ["10001", "False"]
+
+
+@pytest.mark.accepts("AS-68")
+def test_the_layers_of_the_image_hold_no_secret() -> None:
+    docker("image", "inspect", "pelton")
+
+    said = docker("history", "--no-trunc", "--format", "{{.CreatedBy}}", "pelton")
+
+    assert not re.search(r"password|secret|token", said, re.IGNORECASE)
