@@ -97,6 +97,9 @@ _OWN: Final = (
         "Schedule",
         "Missed",
         "PushEnd",
+        "SessionStart",
+        "SessionReason",
+        "SessionEntry",
     ),
 )
 

@@ -14,6 +14,7 @@ from pelton.events.commit import Commit, CommitData
 from pelton.events.delegation import Delegation, TaskOutcome
 from pelton.events.events import EVENTS, AnyEvent
 from pelton.events.schedule import Missed, Schedule
+from pelton.events.session import SessionEntry
 from tests.strategies import contents, ids, json_objects, json_values, messages, profiles, texts
 
 counts = st.integers(0, 2**53 - 1)
@@ -79,6 +80,9 @@ BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
         chain=st.lists(texts, max_size=2).map(tuple),
     ),
     dict[str, Any] | None: st.none() | json_objects,
+    tuple[SessionEntry, ...]: st.lists(
+        st.builds(SessionEntry, key=texts, value=json_values), max_size=2
+    ).map(tuple),
 }
 
 

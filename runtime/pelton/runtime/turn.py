@@ -21,6 +21,7 @@ from pelton.runtime.answers import Approval, DelegationFailed, Report
 from pelton.runtime.bulk import Blobs, inline, offload
 from pelton.runtime.questions import Questions
 from pelton.runtime.recorder import Recorder
+from pelton.runtime.sessions import TurnSession
 from pelton.runtime.steps import Doubt, Steps
 from pelton.runtime.waits import Waits
 
@@ -110,6 +111,16 @@ class Turn:
     def _questions(self) -> Questions:
         return Questions(self._tools.waits, key=self._tools.steps.key, said=self._said)
 
+    @cached_property
+    def session(self) -> TurnSession:
+        """What the framework that the agent is made with keeps of the conversation: for adapters.
+
+        An agent that is written for pelton has no need of it.
+        """
+        return TurnSession(
+            self._recorder, self._blobs, context_id=self.context_id, history=lambda: self.history
+        )
+
     @property
     def text(self) -> str:
         """The text of the message."""
@@ -126,15 +137,29 @@ class Turn:
         self._recorder.progress(await self._said(content, place), state=state)
 
     async def stream(
-        self, text: str, *, name: str = "answer", artifact_id: str = "", last: bool = False
+        self,
+        text: str,
+        *,
+        name: str = "answer",
+        artifact_id: str = "",
+        last: bool = False,
+        anew: bool = False,
     ) -> None:
         """Let the text of an artifact go on, for clients to see as it grows.
 
-        `last` says that it is complete. On a later attempt of the turn, what was streamed before
-        and is streamed again is not sent twice; where it differs, the new text replaces the old.
+        `last` says that it is complete; with `anew` it begins once more, as when a step is tried
+        again. What was streamed before and is streamed again, then or on a later attempt of the
+        turn, is not sent twice; where it differs, the new text replaces the old.
         """
         artifact_id = artifact_id or derive(self.task_id, str(self.number), "artifact", name)
-        self._recorder.text(artifact_id, name, text, last=last)
+        self._recorder.text(artifact_id, name, text, last=last, anew=anew)
+
+    def beat(self) -> None:
+        """Say that it gets on, without words: for what an agent does that no client sees (AS-46).
+
+        To be alive is no progress; a tool that an agent has begun is.
+        """
+        self._recorder.beat()
 
     async def artifact(
         self,

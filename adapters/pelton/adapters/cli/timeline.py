@@ -76,6 +76,12 @@ from pelton.events.push import (
     PushFailed,
     PushRemoved,
 )
+from pelton.events.session import (
+    AnySessionEvent,
+    SessionInvalidated,
+    SessionOpened,
+    SessionStored,
+)
 from pelton.events.subjects import parse
 from pelton.events.upcast import decode_command, decode_commit, decode_schedule_command
 from pelton.runtime.log import Record
@@ -147,6 +153,8 @@ def describe(event: AnyEvent) -> str:
     """Return what an event says, in a few words."""
     if isinstance(event, PushEvent):
         return _push(event)
+    if isinstance(event, AnySessionEvent):
+        return _session(event)
     return _access(event) if isinstance(event, AccessEvent) else _told(event)
 
 
@@ -222,6 +230,16 @@ def _step(event: StepStarted | StepCompleted | StepFailed | ValueRecorded) -> st
             return f"{event.key}: {_failure(event.failure)}{again}"
         case ValueRecorded():
             return f"{event.key} = {_cut(msgspec.json.encode(event.value).decode())}"
+
+
+def _session(event: AnySessionEvent) -> str:
+    match event:
+        case SessionOpened():
+            return f"{event.number}: {event.start}, {event.reason} ({event.adapter})"
+        case SessionInvalidated():
+            return f"{event.number}: {event.reason}"
+        case SessionStored():
+            return f"{event.number}: {_cut(', '.join(each.key for each in event.entries))}"
 
 
 def _wait(

@@ -44,6 +44,7 @@ from pelton.events.events import (
     ValueRecorded,
     name_of,
 )
+from pelton.events.session import SessionInvalidated, SessionOpened, SessionStored
 from pelton.events.upcast import decode_commit
 from pelton.runtime.assignment import CRASHED
 from pelton.runtime.log import Record
@@ -249,6 +250,8 @@ def _of_process(event: AnyEvent, doubts: set[str]) -> bool:
     match event:
         case TurnStarted() | AttemptEnded() | MessageReceived():
             return True
+        case SessionOpened() | SessionInvalidated():
+            return True
         case QuestionAsked() | QuestionAnswered() | QuestionExpired():
             return event.key.startswith(OUTCOME)
         case TaskStatusUpdated():
@@ -297,6 +300,8 @@ def _entry(
             label = _progress(event) or str(status.state)
         case TaskArtifactUpdated(artifact=artifact):
             label = artifact.artifact_id
+        case SessionStored(entries=entries):
+            label = entries[0].key if entries else ""
         case _:
             label = str(getattr(event, "key", ""))
     name = (name_of(event), label)
