@@ -113,10 +113,7 @@ class Turn:
 
     @cached_property
     def session(self) -> TurnSession:
-        """What the framework that the agent is made with keeps of the conversation: for adapters.
-
-        An agent that is written for pelton has no need of it.
-        """
+        """What a framework keeps of the conversation of its own: for adapters."""
         return TurnSession(
             self._recorder, self._blobs, context_id=self.context_id, history=lambda: self.history
         )

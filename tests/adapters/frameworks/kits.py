@@ -62,7 +62,7 @@ class Kit(NamedTuple):
 def _model(dialect: str) -> Callable[[str], Adapter]:
     def make(url: str) -> Adapter:
         where = f"{url}/v1" if dialect == "openai" else url
-        tools = [tool(add), tool(ask=True, idempotent=True)(pay)]
+        tools = [tool(idempotent=True)(add), tool(ask=True, idempotent=True)(pay)]
         endpoint = Endpoint(dialect, where, "scripted", "sk-test")
         return ModelAdapter(endpoint, system=SYSTEM, tools=tools, retry=QUICK)
 

@@ -92,6 +92,8 @@ class Processes:
         self._reaper = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", str(Path(reaper.__file__))),
             stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
             start_new_session=True,
         )
 

@@ -175,19 +175,26 @@ class _Session:
         )
 
     async def _read(self, turn: Turn, process: Process, speech: Speech) -> tuple[str, str | None]:
-        """Read to the end of the output; return the answer, and why it failed if it says so."""
-        read, said, whole, failed = DIALECTS[self._adapter.dialect], "", None, None
+        """Read to the end of the output; return the answer, and why it failed if it says so.
+
+        The ends of lines are said with what follows: the last one is no part of the answer.
+        """
+        read, whole, failed = DIALECTS[self._adapter.dialect], None, None
+        said, ends = list[str](), ""
         try:
             async for line in process.stdout:
                 turn.beat()
                 heard = read(line)
-                said += heard.text
-                await speech.say(heard.text)
+                text = ends + heard.text
+                body = text.rstrip("\n")
+                ends = text[len(body) :]
+                said.append(body)
+                await speech.say(body)
                 whole = whole if heard.whole is None else heard.whole
                 failed = failed if heard.failed is None else heard.failed
         except ValueError as error:  # so says the standard library of a line that is too long
             raise AgentError("The command has printed a line that is too long.") from error
-        return (said if whole is None else whole).strip("\n"), failed
+        return "".join(said) if whole is None else whole, failed
 
 
 async def _tail(stream: asyncio.StreamReader) -> str:
