@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 from urllib.parse import parse_qsl
 
 from pelton.adapters.frameworks.model.adapter import ModelAdapter
@@ -67,10 +67,11 @@ def _system(file: str, reference: str) -> str:
 
 def _tools(place: str, reference: str) -> list[Tool]:
     found = named(place, reference)
-    tools: list[object] = [found] if isinstance(found, Tool) else list(found)  # type: ignore[call-overload]
-    wrong = [each for each in tools if not isinstance(each, Tool)]
-    if wrong:
+    several = isinstance(found, list | tuple) and not isinstance(found, Tool)
+    given = cast("Sequence[object]", found) if several else (found,)
+    tools = [each for each in given if isinstance(each, Tool)]
+    if len(tools) < len(given):
         raise InvalidInput(
-            f"{reference!r}: {place!r} holds what is no tool: make it one with @tool"
+            f"{reference!r}: {place!r} is no tool, nor a list of such: make them with @tool"
         )
-    return [each for each in tools if isinstance(each, Tool)]
+    return tools
