@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from pelton.events.delegation import from_agent
 from pelton.events.events import FailureClass, StepCompleted, TaskArtifactUpdated, TurnEnded
 from pelton.events.session import SessionOpened, SessionReason, SessionStart
 from pelton.runtime.jetstream.log import JetStreamLog
+from pelton.runtime.replay.session import task_session
+from pelton.testing import rerun
 from pelton.testing.models import Play, ScriptedModel, call, calls, fail, say
 from tests.adapters.frameworks.kits import KITS, Kit
 from tests.runtime.clients import WORLD, Client, only, serving
@@ -127,6 +130,29 @@ async def test_a_conversation_of_another_kind_of_agent_is_rebuilt(
     opened = [e for e in await client.events(task.context_id) if isinstance(e, SessionOpened)]
     assert opened[1].start is SessionStart.REBUILD
     assert opened[1].reason is SessionReason.OTHER_ADAPTER
+
+
+@pytest.mark.accepts("AS-21", "AS-23", "AS-60")
+async def test_what_is_recorded_runs_again_without_any_effect(
+    kit: Kit, model: ScriptedModel, log: JetStreamLog, effects: Path
+) -> None:
+    """Two turns, with tools where there are such: nobody is asked anything the second time."""
+    can(kit, Capability.REPLAY)
+    tools = Capability.TOOLS in kit.make(model.url).capabilities
+    first = [call("add", a=1, b=2)] if tools else []
+    model.script(*first, say("That is three."), say("I said three."))
+    client = Client(log, kit.name)
+    async with serving(log, kit.agent(model.url)):
+        one = await ask(client, "1 + 2?")
+        two = await ask(client, "What?", one.context_id)
+    asked = len(model.asked)
+    effects.write_text("")
+    for task in (one, two):
+        session = await task_session(log, task.id)
+        verdict = await asyncio.to_thread(rerun, session, task.id, kit.agent(model.url))
+        assert verdict.divergence is None
+    assert not effects.read_text()
+    assert len(model.asked) == asked
 
 
 @pytest.mark.accepts("AS-60")

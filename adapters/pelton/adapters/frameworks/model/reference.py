@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from pelton.adapters.frameworks.model.adapter import ModelAdapter
@@ -66,9 +66,9 @@ def _system(file: str, reference: str) -> str:
 
 
 def _tools(place: str, reference: str) -> list[Tool]:
-    found = named(place, reference)
+    found: Any = named(place, reference)
     several = isinstance(found, list | tuple) and not isinstance(found, Tool)
-    given = cast("Sequence[object]", found) if several else (found,)
+    given: Sequence[object] = found if several else [found]
     tools = [each for each in given if isinstance(each, Tool)]
     if len(tools) < len(given):
         raise InvalidInput(
