@@ -302,3 +302,33 @@ def test_what_cannot_be_done_is_said_in_a_sentence(
     done = dev.run(*(each.replace("TASK", sent["id"]) for each in arguments))
     assert done.returncode == code, done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.accepts("AS-25")
+def test_an_imported_session_is_looked_at_by_its_ids_alone(
+    dev: Dev, sent: dict[str, Any], file: Path, tmp_path: Path
+) -> None:
+    shutil.copy(dev.cwd / "pair.py", tmp_path)
+    context, task = sent["contextId"], sent["id"]
+    assert pelton("show", task, cwd=tmp_path).returncode == 4
+    noted = json.loads(pelton("verify", str(file), "--json", cwd=tmp_path).stdout)["digest"]
+    assert pelton("import", str(file), "--digest", "0" * 64, cwd=tmp_path).returncode == 5
+    done = pelton("import", str(file), "--digest", noted, "--json", cwd=tmp_path)
+    found = json.loads(done.stdout)
+    assert [(each["agent"], each["state"]) for each in found["tasks"]] == [
+        ("boss", "TASK_STATE_COMPLETED"),
+        ("helper", "TASK_STATE_COMPLETED"),
+    ]
+    assert json.loads(pelton("import", "--json", cwd=tmp_path).stdout)["sessions"] == [found]
+    for command in (["show", task], ["graph", context]):
+        alone = pelton(*command, "--json", cwd=tmp_path)
+        assert alone.returncode == 0, alone.stderr
+        assert json.loads(alone.stdout) == dev.json(*command)
+    again = pelton("rerun", task, "--agent", "pair.py:boss", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert pelton("diff", task, f"{file}:{task}", cwd=tmp_path).returncode == 0
+    copy = tmp_path / found["file"]
+    copy.chmod(0o600)
+    copy.write_bytes(file.read_bytes().replace(b"help with it", b"help with IT", 1))
+    spoilt = pelton("show", task, cwd=tmp_path)
+    assert (spoilt.returncode, copy.name in spoilt.stderr) == (5, True)

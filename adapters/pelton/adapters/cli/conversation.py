@@ -77,7 +77,8 @@ def _session(
     async def read(reader: Reader) -> Session:
         return await session_of(reader, check_context(context), blobs=False)
 
-    return on_reader(options.settings(config, data=data, nats__url=nats), file, read)
+    settings = options.settings(config, data=data, nats__url=nats)
+    return on_reader(settings, file, read, about=context)
 
 
 def _tree(found: Graph) -> list[str]:

@@ -38,7 +38,7 @@ def diff(
         async def read(reader: Reader) -> Session:
             return await task_session(reader, task, blobs=False)
 
-        return on_reader(settings, file, read)
+        return on_reader(settings, file, read, about=task)
 
     one, other = ((file, task or tasks[0]) for file, task in sides)
     found = diffs.diff(session(*one), one[1], session(*other), other[1])

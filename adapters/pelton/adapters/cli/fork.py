@@ -92,7 +92,7 @@ def fork(
     async def read(reader: Reader) -> Session:
         return await task_session(reader, task)
 
-    original = on_reader(settings, file, read)
+    original = on_reader(settings, file, read, about=task)
     results = _results(result or [])
     records = prefix(
         original,

@@ -119,7 +119,7 @@ def _session(settings: Settings, task: str, file: Path | None) -> Session:
     async def read(reader: Reader) -> Session:
         return await task_session(reader, task)
 
-    return on_reader(settings, file, read)
+    return on_reader(settings, file, read, about=task)
 
 
 def names_of(task: str, session: Session) -> list[str]:
