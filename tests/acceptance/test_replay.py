@@ -34,6 +34,7 @@ def effect(text: str) -> str:
 async def boss(turn: Turn) -> str:
     """Does a step and hands on the rest."""
     await turn.stream(await turn.step("first", effect, turn.text))
+    turn.usage("small", input_tokens=3, output_tokens=4, cost=0.5)
     return (await turn.delegate("helper", f"help with {turn.text}")).text
 
 
@@ -144,6 +145,20 @@ def test_graph_draws_who_asked_whom(dev: Dev, sent: dict[str, Any]) -> None:
     assert "delegate#1 reported → helper" in dev.run("graph", sent["id"]).stdout
     assert dev.run("graph", sent["id"], "--format", "dot").stdout.startswith("digraph")
     assert dev.run("graph", sent["id"], "--format", "mermaid").stdout.startswith("flowchart")
+
+
+def test_usage_and_audit_are_told(dev: Dev, sent: dict[str, Any], file: Path) -> None:
+    used = dev.json("usage", "--by", "agent", "--from", "1h")["usage"]
+    assert [(each["name"], each["turns"], each["calls"]) for each in used] == [
+        ("boss", 1, 1),
+        ("helper", 1, 0),
+    ]
+    assert "small" in dev.run("usage", "--by", "model").stdout
+    done = dev.json("audit", "--agent", "boss", "--from", "start")["audit"]
+    told = [(each["command"], each["decision"]) for each in done if each["taskId"] == sent["id"]]
+    assert told == [("SendMessage", "accepted"), ("ReportTask", "accepted")]
+    alone = pelton("audit", "--file", str(file), "--limit", "1", cwd=file.parent)
+    assert "go on with --after" in alone.stdout
 
 
 @pytest.mark.accepts("AS-21", "AS-23")

@@ -11,6 +11,7 @@ import typer
 
 from pelton.adapters.cli import (
     agents,
+    audit,
     card,
     chaos,
     conversation,
@@ -34,6 +35,7 @@ from pelton.adapters.cli import (
     tail,
     tasks,
     tokens,
+    usage,
     walk,
 )
 from pelton.adapters.cli.output import FAILED, OK, USAGE, Output, exit_code, first_of
@@ -84,6 +86,8 @@ app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(agents.app, name="agents")
 app.add_typer(schedules.app, name="schedules")
 app.command("tail")(tail.tail)
+app.command("usage")(usage.usage)
+app.command("audit")(audit.audit)
 app.command("rebuild")(rebuild.rebuild)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
