@@ -38,11 +38,11 @@ async def boss(turn: Turn) -> str:
     return (await turn.delegate("helper", f"help with {turn.text}")).text
 
 
-@agent
+@agent(options={"ending": ""})
 async def helper(turn: Turn) -> str:
     """Says what it hears."""
     await turn.step("second", effect, turn.text)
-    return f"heard: {turn.text}"
+    return f"heard: {turn.text}" + (await turn.options())["ending"]
 '''
 CHANGED = PAIR.replace('return f"heard', 'return f"HEARD').replace(
     '"first", effect', '"other", effect'
@@ -297,10 +297,58 @@ def test_a_fork_goes_on_beside_the_original(dev: Dev, sent: dict[str, Any], file
     assert (again.returncode, "is there already" in again.stderr) == (1, True)
 
 
+def test_a_fork_has_other_options_and_results(
+    dev: Dev, sent: dict[str, Any], file: Path, tmp_path: Path
+) -> None:
+    shutil.copy(dev.cwd / "pair.py", tmp_path)
+    command = ["fork", sent["id"], "--file", str(file), "--json", "--agent", "pair.py:boss"]
+    done = pelton(*command, "--stub", 'first="stub "', "--model", "large", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    task = json.loads(done.stdout)["task"]
+    assert task["artifacts"][0]["parts"] == [{"text": "stub "}]
+    assert task["status"]["message"]["parts"] == [{"text": "heard: help with it"}]  # as recorded
+    child = dev.json("graph", sent["id"])["nodes"][1]["task"]
+    command = ["fork", child, "--file", str(file), "--out", "child.pelton", "--json"]
+    own = ["--agent", "pair.py:helper", "--option", 'ending="?"', "--tool", "second=ask"]
+    asked = subprocess.run(
+        [*PELTON, *command, *own],
+        cwd=tmp_path,
+        env=environment(),
+        input='"asked"\n',
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert asked.returncode == 0, asked.stderr
+    said = json.loads(asked.stdout)["task"]["status"]["message"]["parts"]
+    assert said == [{"text": "heard: help with it?"}]
+    assert 'second#1["help with it"]' in asked.stderr
+
+
+def test_bisect_finds_the_input_or_the_version(dev: Dev, sent: dict[str, Any], file: Path) -> None:
+    other = dev.json("send", "boss", "them")["task"]["id"]
+    check = ["--check", "grep -q 'help with it'"]
+    done = dev.run("bisect", sent["id"], other, *check, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["input"], found["before"], found["after"]) == ("message 1", 0.0, 1.0)
+    assert found["bad"] == [{"text": "them"}]
+    versions = ["--agent", "pair.py:boss", "--agent", "pair.py:boss", "--agent", "changed.py:boss"]
+    check = ["--check", "grep -q COMPLETED"]
+    done = dev.run("bisect", f"{file}:{sent['id']}", *versions, *check, "--times", "2")
+    assert done.returncode == 0, done.stderr
+    assert "it is changed.py:boss: pair.py:boss is still good" in done.stdout
+    assert "100% where it is good, 0% where bad" in done.stdout
+    same = dev.run("bisect", f"{file}:{sent['id']}", *versions[:4], *check)
+    assert (same.returncode, "passes at the bad end" in same.stderr) == (5, True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
-        (["fork", "TASK"], 2),
+        (["fork", "TASK@x"], 2),
+        (["bisect", "TASK", "--check", "true"], 2),
+        (["bisect", "TASK", "TASK", "--check", "true"], 1),
         (["fork", "TASK@99999"], 2),
         (["fork", "TASK@99999", "--tools", "odd"], 2),
         (["fork", "TASK@99999", "--tool-result", "first#1=not JSON"], 2),

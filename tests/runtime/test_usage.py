@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -97,7 +98,7 @@ async def test_usage_counts_once_however_many_attempts_there_are(
 
 
 def renamed(entry: UsageEntry, name: str) -> UsageEntry:
-    return UsageEntry(**{n: getattr(entry, n) for n in entry.__struct_fields__} | {"name": name})
+    return msgspec.structs.replace(entry, name=name)
 
 
 async def test_a_turn_keeps_its_options_and_its_prompt_is_stored_once(log: JetStreamLog) -> None:
@@ -126,9 +127,12 @@ async def test_usage_is_not_reported_from_threads_or_in_nonsense(log: JetStreamL
             await turn.step("thread", thread)
         except Exception as error:  # noqa: BLE001  a step's failure, whatever it is
             said.append(type(error).__name__)
-        for wrong in ({"input_tokens": -1}, {"cost": float("nan")}, {"seconds": -0.1}):
-            with pytest.raises(InvalidInput):
-                turn.usage("small", **wrong)  # type: ignore[arg-type]
+        with pytest.raises(InvalidInput):
+            turn.usage("small", input_tokens=-1)
+        with pytest.raises(InvalidInput):
+            turn.usage("small", cost=float("nan"))
+        with pytest.raises(InvalidInput):
+            turn.usage("small", seconds=-0.1)
 
     client = Client(log)
     async with serving(log, odd):

@@ -12,6 +12,7 @@ import typer
 from pelton.adapters.cli import (
     agents,
     audit,
+    bisect,
     card,
     chaos,
     conversation,
@@ -76,6 +77,7 @@ app.command("graph")(conversation.graph)
 app.command("rerun")(rerun.rerun)
 app.add_typer(rerun.test, name="test")
 app.command("fork")(fork.fork)
+app.command("bisect")(bisect.bisect)
 app.command("diff")(diff.diff)
 app.command("export")(sessions.export)
 app.command("verify")(sessions.verify)
