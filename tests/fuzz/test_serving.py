@@ -26,7 +26,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
 async def test_any_request_has_an_answer_of_the_document(
     place: Place, document: str, least: int, examples: int
 ) -> None:
-    """Of its own API a few more, for links to be among them: it has many operations and few."""
+    """Of its own API it takes a few more for links to be among them: few operations have some."""
     ran = await place.schemathesis(
         document, "--seed", "1", "--generation-deterministic", "--max-examples", str(examples)
     )
