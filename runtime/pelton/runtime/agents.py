@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast, overload
+from typing import TYPE_CHECKING, Any, Final, cast, overload
 
 from pelton.events.card import AgentExtension, AgentProfile, AgentSkill
 from pelton.events.commands import WhenBusy
@@ -79,8 +79,9 @@ class Agent:
     """An agent: what it says of itself, the function that takes a turn, and on which terms.
 
     `schedules` are those that its code asks for; `initial` is what it is told once, when a life of
-    it begins. An executor enters what `opened` returns before it serves the agent, and leaves it
-    when no turn of its runs any more: what the agent needs as long as it is served.
+    it begins; `options` is JSON that its turns get (`Turn.options`), such as its model and prompt.
+    An executor enters what `opened` returns before it serves the agent, and leaves it when no turn
+    of its runs any more: what the agent needs as long as it is served.
     """
 
     profile: AgentProfile
@@ -88,6 +89,7 @@ class Agent:
     terms: Terms = DEFAULT
     schedules: tuple[Schedule, ...] = ()
     initial: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     opened: Callable[[], AbstractAsyncContextManager[object]] = nullcontext
 
     @property
@@ -114,6 +116,7 @@ def agent(
     streaming: bool = True,
     schedules: tuple[Schedule, ...] = (),
     initial: str = "",
+    options: Mapping[str, Any] | None = None,
 ) -> Callable[[Run], Agent]: ...
 def agent(
     run: Run | None = None,
@@ -132,6 +135,7 @@ def agent(
     streaming: bool = True,
     schedules: tuple[Schedule, ...] = (),
     initial: str = "",
+    options: Mapping[str, Any] | None = None,
 ) -> Agent | Callable[[Run], Agent]:
     """Make an agent of an `async def` function; used as a decorator, with or without arguments.
 
@@ -164,7 +168,7 @@ def agent(
             extended_skills=extended_skills,
             streaming=streaming,
         )
-        return Agent(profile, run, terms, schedules, initial)
+        return Agent(profile, run, terms, schedules, initial, dict(options or {}))
 
     return make if run is None else make(run)
 

@@ -41,6 +41,7 @@ from pelton.events.events import (
     TimerSet,
     TurnEnded,
     TurnStarted,
+    UsageReported,
     ValueRecorded,
     name_of,
 )
@@ -275,9 +276,9 @@ def _entries(
 
 
 def _of_process(event: AnyEvent, doubts: set[str]) -> bool:
-    """Whether an event is of the process that ran the turn, and not of its agent."""
+    """Whether an event is of the process that ran the turn, or what that took: not its agent's."""
     match event:
-        case TurnStarted() | AttemptEnded() | MessageReceived():
+        case TurnStarted() | AttemptEnded() | MessageReceived() | UsageReported():
             return True
         case SessionOpened() | SessionInvalidated():
             return True

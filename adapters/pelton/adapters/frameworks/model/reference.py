@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -67,8 +67,9 @@ def _system(file: str, reference: str) -> str:
 
 def _tools(place: str, reference: str) -> list[Tool]:
     found: Any = named(place, reference)
-    several = isinstance(found, list | tuple) and not isinstance(found, Tool)
-    given: Sequence[object] = found if several else [found]
+    given: list[object] = [found]
+    if isinstance(found, list | tuple) and not isinstance(found, Tool):
+        given = [*found]  # pyright: ignore[reportUnknownVariableType]  they are looked at below
     tools = [each for each in given if isinstance(each, Tool)]
     if len(tools) < len(given):
         raise InvalidInput(
