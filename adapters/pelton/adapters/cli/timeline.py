@@ -32,6 +32,7 @@ from pelton.events.events import (
     AgentPrompted,
     AgentRegistered,
     AgentStatusChanged,
+    AgentTeamChanged,
     AnyEvent,
     AttemptEnded,
     CommandRejected,
@@ -67,6 +68,7 @@ from pelton.events.events import (
     ValueRecorded,
     name_of,
 )
+from pelton.events.memory import AnyMemoryEvent, MemoryEvent, MemoryForgotten
 from pelton.events.push import (
     AnyPushEvent,
     PushConfigured,
@@ -147,6 +149,8 @@ def describe(event: AnyEvent) -> str:
     """Return what an event says, in a few words."""
     if isinstance(event, PushEvent):
         return _push(event)
+    if isinstance(event, MemoryEvent):
+        return _memory(event)
     return _access(event) if isinstance(event, AccessEvent) else _told(event)
 
 
@@ -164,6 +168,13 @@ def _push(event: AnyPushEvent) -> str:
             return f"{config}: {tried}, again at {event.retry}"
         case PushEnded():
             return f"{config}: {event.end}" + (f", {event.reason}" if event.reason else "")
+
+
+def _memory(event: AnyMemoryEvent) -> str:
+    which = f"{event.memory_id} version {event.version}"
+    if isinstance(event, MemoryForgotten):
+        return f"{which} {event.reason}".rstrip()
+    return f"{which}: {_cut(repr(event.content))}"
 
 
 def _told(event: DomainEvent) -> str:
@@ -186,7 +197,9 @@ def _told(event: DomainEvent) -> str:
             return f"after {event.attempts}: {_failure(event.failure)}"
         case TaskRedriven():
             return f"as {event.by}"
-        case AgentRegistered() | AgentStatusChanged() | AgentPrompted() | KeyClaimed():
+        case AgentRegistered() | AgentStatusChanged() | AgentPrompted():
+            return _agent(event)
+        case AgentTeamChanged() | KeyClaimed():
             return _beside(event)
         case ScheduleSet() | ScheduleRemoved() | ScheduleFired() | ScheduleMissed():
             return _schedule(event)
@@ -254,11 +267,15 @@ def _wait(
             return event.key
 
 
-def _beside(event: AgentRegistered | AgentStatusChanged | AgentPrompted | KeyClaimed) -> str:
+def _beside(event: AgentTeamChanged | KeyClaimed) -> str:
     """Return what an event beside all contexts says."""
+    if isinstance(event, KeyClaimed):
+        return f"for the command {event.command_id}"
+    return f"to {event.team}" if event.team else "to no team"
+
+
+def _agent(event: AgentRegistered | AgentStatusChanged | AgentPrompted) -> str:
     match event:
-        case KeyClaimed():
-            return f"for the command {event.command_id}"
         case AgentRegistered():
             return f"{event.profile.name} {event.profile.version}"
         case AgentStatusChanged():
