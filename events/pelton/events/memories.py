@@ -197,7 +197,7 @@ def _apply(memory: Memory, event: MemoryEvent, sequence: int, commit: Commit) ->
     return replace(memory, versions=(*memory.versions, version))
 
 
-class Remembered(NamedTuple):
+class Memories(NamedTuple):
     """All memories of a log as of one of its sequences, with the agents as they stood then."""
 
     memories: Mapping[str, Memory]
@@ -229,9 +229,7 @@ class Remembered(NamedTuple):
         }
 
 
-def memories_as_of(
-    records: Iterable[tuple[int, str, bytes]], upto: int | None = None
-) -> Remembered:
+def memories_as_of(records: Iterable[tuple[int, str, bytes]], upto: int | None = None) -> Memories:
     """Return the memories that records of a log make, up to and with a stream sequence.
 
     Each record is its sequence, its subject and its bytes, in the order of the log; those of other
@@ -254,7 +252,7 @@ def memories_as_of(
         elif (subject.kind, subject.beside) == ("evt", subjects.AGENT):
             state = agents.get(subject.agent) or AgentState(agent=subject.agent)
             agents[subject.agent] = fold_agent(state, sequence, data)
-    return Remembered(memories, agents)
+    return Memories(memories, agents)
 
 
 # Who may

@@ -315,6 +315,16 @@ def _write(database: sqlite3.Connection, write: Write, *, safe: bool) -> None:
 
 
 @asynccontextmanager
+async def open_private() -> AsyncGenerator[tuple[Store, Database]]:
+    """Open read models of this process alone, and the connection to read them with.
+
+    They lie in memory, and on the disk where that is too small; nothing is left of them.
+    """
+    async with connect(None, write=True) as database:
+        yield Store(database, await _position(database)), database
+
+
+@asynccontextmanager
 async def open_store(path: Path, *, safe: bool = True) -> AsyncGenerator[Store]:
     """Open the read models for writing; see `connect`.
 

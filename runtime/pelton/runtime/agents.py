@@ -78,7 +78,7 @@ class Agent:
     """An agent: what it says of itself, the function that takes a turn, and on which terms.
 
     `schedules` are those that its code asks for; `initial` is what it is told once, when a life of
-    it begins.
+    it begins; `team` is whose memory it shares, if its code names one.
     """
 
     profile: AgentProfile
@@ -86,6 +86,7 @@ class Agent:
     terms: Terms = DEFAULT
     schedules: tuple[Schedule, ...] = ()
     initial: str = ""
+    team: str = ""
 
     @property
     def name(self) -> str:
@@ -111,6 +112,7 @@ def agent(
     streaming: bool = True,
     schedules: tuple[Schedule, ...] = (),
     initial: str = "",
+    team: str = "",
 ) -> Callable[[Run], Agent]: ...
 def agent(
     run: Run | None = None,
@@ -129,6 +131,7 @@ def agent(
     streaming: bool = True,
     schedules: tuple[Schedule, ...] = (),
     initial: str = "",
+    team: str = "",
 ) -> Agent | Callable[[Run], Agent]:
     """Make an agent of an `async def` function; used as a decorator, with or without arguments.
 
@@ -136,7 +139,7 @@ def agent(
     its docstring, and without `skills` it has one, which is itself.
 
     Raises:
-        InvalidInput: the name may not name an agent, or a schedule is none.
+        InvalidInput: the name may not name an agent, or the team a team, or a schedule is none.
     """
     for each in schedules:
         check_times(each)
@@ -144,6 +147,8 @@ def agent(
         raise InvalidInput("two schedules have the same name", field="schedules")
 
     def make(run: Run) -> Agent:
+        if team:
+            check_agent(team)
         slug = check_agent(name or _slug(getattr(run, "__name__", "agent")))
         says = description or (getattr(run, "__doc__", None) or "").strip().partition("\n")[0]
         says = says or f"The agent {slug}."
@@ -161,7 +166,7 @@ def agent(
             extended_skills=extended_skills,
             streaming=streaming,
         )
-        return Agent(profile, run, terms, schedules, initial)
+        return Agent(profile, run, terms, schedules, initial, team)
 
     return make if run is None else make(run)
 

@@ -16,9 +16,11 @@ from pelton.events.delegation import DelegationRefused, check_chain, elsewhere, 
 from pelton.events.errors import InvalidInput, PeltonError, UnknownAgent
 from pelton.events.events import Failure, FailureClass, TaskDelegated
 from pelton.events.ids import check_id, context_of, derive, task_id
+from pelton.events.memory import STEPS
 from pelton.events.retries import Retry
 from pelton.runtime.answers import Approval, DelegationFailed, Report
 from pelton.runtime.bulk import Blobs, inline, offload
+from pelton.runtime.memory import TurnMemory
 from pelton.runtime.questions import Questions
 from pelton.runtime.recorder import Recorder
 from pelton.runtime.steps import Doubt, Steps
@@ -62,6 +64,7 @@ class Turn:
         tools: Callable[[Callable[[str], Awaitable[Doubt]]], Tools],
         receive: Callable[[str], Awaitable[Message | None]],
         know: Callable[[str], Awaitable[bool]],
+        remember: Callable[[Steps], TurnMemory],
         blobs: Blobs,
         agent: str,
         actor: str,
@@ -77,7 +80,7 @@ class Turn:
         self._recorder = recorder
         self._blobs = blobs
         self._make_tools, self._receive = tools, receive
-        self._know = know
+        self._know, self._remember = know, remember
         self._deadline, self._chain = deadline, (*chain, agent)
         self._replies: list[tuple[Message, bool]] = []
         self.agent: Final = agent
@@ -109,6 +112,11 @@ class Turn:
     @cached_property
     def _questions(self) -> Questions:
         return Questions(self._tools.waits, key=self._tools.steps.key, said=self._said)
+
+    @cached_property
+    def memory(self) -> TurnMemory:
+        """What the agent remembers beyond this conversation; each use of it is a step."""
+        return self._remember(self._tools.steps)
 
     @property
     def text(self) -> str:
@@ -235,6 +243,8 @@ class Turn:
             StepError: `fn` raised, now or on the attempt that ran it, for the last time.
             NondeterminismError: an earlier attempt has called it with other arguments.
         """
+        if name.startswith(STEPS):
+            raise InvalidInput(f"the names of steps of memory begin with {STEPS!r}", field="name")
         return self._tools.steps.run(
             name, fn, args, key=key, idempotent=idempotent, retry=retry, deadline=deadline
         )

@@ -195,12 +195,10 @@ def _told(event: DomainEvent) -> str:
             return f"{event.code}: {_cut(event.reason)}"
         case TaskDeadLettered():
             return f"after {event.attempts}: {_failure(event.failure)}"
-        case TaskRedriven():
-            return f"as {event.by}"
-        case AgentRegistered() | AgentStatusChanged() | AgentPrompted():
+        case TaskRedriven() | KeyClaimed():
+            return f"as {event.by}" if isinstance(event, TaskRedriven) else event.command_id
+        case AgentRegistered() | AgentStatusChanged() | AgentPrompted() | AgentTeamChanged():
             return _agent(event)
-        case AgentTeamChanged() | KeyClaimed():
-            return _beside(event)
         case ScheduleSet() | ScheduleRemoved() | ScheduleFired() | ScheduleMissed():
             return _schedule(event)
         case TurnStarted() | AttemptEnded() | TurnEnded():
@@ -267,14 +265,9 @@ def _wait(
             return event.key
 
 
-def _beside(event: AgentTeamChanged | KeyClaimed) -> str:
-    """Return what an event beside all contexts says."""
-    if isinstance(event, KeyClaimed):
-        return f"for the command {event.command_id}"
-    return f"to {event.team}" if event.team else "to no team"
-
-
-def _agent(event: AgentRegistered | AgentStatusChanged | AgentPrompted) -> str:
+def _agent(
+    event: AgentRegistered | AgentStatusChanged | AgentPrompted | AgentTeamChanged,
+) -> str:
     match event:
         case AgentRegistered():
             return f"{event.profile.name} {event.profile.version}"
@@ -282,6 +275,8 @@ def _agent(event: AgentRegistered | AgentStatusChanged | AgentPrompted) -> str:
             return f"{event.status} (it is {event.fact})"
         case AgentPrompted():
             return f"in life {event.life}: {_cut(repr(event.text))}"
+        case AgentTeamChanged():
+            return f"to {event.team}" if event.team else "to no team"
 
 
 def _schedule(event: ScheduleSet | ScheduleRemoved | ScheduleFired | ScheduleMissed) -> str:

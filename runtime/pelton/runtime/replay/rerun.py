@@ -41,6 +41,7 @@ from pelton.runtime.assignment import Assignment, Host
 from pelton.runtime.attempt import Attempt
 from pelton.runtime.contexts import Contexts
 from pelton.runtime.failures import StepError
+from pelton.runtime.memories import Memories
 from pelton.runtime.outbox import Outbox
 from pelton.runtime.prompts import Prompts
 from pelton.runtime.recorder import Closed, Recorder
@@ -275,15 +276,19 @@ def _assignment(script: Script) -> Assignment:
 
 def _host(log: SimulatedLog, world: SimulatedWorld) -> Host:
     contexts = Contexts(log)
-    outbox = Outbox(log, world=world, remotes=Remotes(None, world=world))
+    outbox, agents = (
+        Outbox(log, world=world, remotes=Remotes(None, world=world)),
+        agents_of(log, world),
+    )
     return Host(
         log=log,
         world=world,
         contexts=contexts,
-        agents=agents_of(log, world),
+        agents=agents,
         schedules=schedules_of(log, world),
         outbox=outbox,
         prompts=Prompts(contexts, outbox, world=world),
+        memories=Memories(log, world=world, agents=agents),
         executor="rerun",
         tenant="rerun",
         patience=_ENDLESS,
