@@ -403,7 +403,7 @@ def _commit(
     now: str,
     sources: Sequence[Memory],
 ) -> AnyMemoryEvent:
-    check_content(command.content, command.expires, now)
+    check_text(command.content, "content", LONGEST)
     _check_place(command)
     _check_expect(memory, command.expect, now)
     _check_sources(command, member, now, sources)
@@ -435,7 +435,7 @@ def _revise(
         if before is None or before.forgotten:
             raise InvalidInput("a memory reverts to a version that says something", field="version")
         content, media_type = before.content, before.media_type
-    check_content(content, expires, now)
+    check_text(content, "content", LONGEST)
     return MemoryRevised(
         memory_id=memory.id,
         version=len(memory.versions) + 1,
@@ -499,17 +499,6 @@ def _check_expect(memory: Memory, expect: int | None, now: str) -> None:
     raise MemoryConflict(
         f"the memory {memory.id} has version {len(memory.versions)}, not {expect}: look again"
     )
-
-
-def check_content(content: str, expires: str, now: str) -> None:
-    """Check what a version is to say, and until when.
-
-    Raises:
-        InvalidInput: it cannot be.
-    """
-    check_text(content, "content", LONGEST)
-    if expires and expires <= now:
-        raise InvalidInput("a memory expires later than now", field="expires")
 
 
 def check_text(text: str, field: str, longest: int, *, empty: bool = False) -> None:
