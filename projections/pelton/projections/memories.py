@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -79,6 +79,7 @@ class MemoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     content: str
     media_type: str
     expires: str
+    writer: str
     forgotten: bool
     replaced_by: str
     created: int
@@ -121,12 +122,28 @@ class MemoryRead(msgspec.Struct, frozen=True, kw_only=True):
     time: str
 
 
+class Why(msgspec.Struct, frozen=True, kw_only=True):
+    """What a version of a memory came from.
+
+    `sources` are the versions that it was made of, and those that these were made of. `given` is
+    what the turn that made it had been given of memory by then: it may have come from there, too.
+    """
+
+    version: VersionEntry
+    sources: tuple[VersionEntry, ...]
+    given: tuple[MemoryRead, ...]
+
+
+_DEEP: Final = 16
+_WIDE: Final = 200
+
 _causes: Final = msgspec.json.Decoder(MemoryCause)
 _sources: Final = msgspec.json.Decoder(tuple[MemoryRef, ...])
 
 _MEMORY: Final = (
     "m.id, m.scope, m.owner, m.life, m.author, m.namespace, m.key, m.consolidates, m.version,"
-    " m.content, m.media_type, m.expires, m.forgotten, m.replaced_by, m.number, m.updated, m.time"
+    " m.content, m.media_type, m.expires, m.writer, m.forgotten, m.replaced_by, m.number,"
+    " m.updated, m.time"
 )
 _VERSIONS: Final = (
     "SELECT memory_id, version, content, media_type, expires, forgotten, reason, reverts, cause,"
@@ -135,6 +152,15 @@ _VERSIONS: Final = (
 _READS: Final = (
     "SELECT memory_id, version, task_id, agent, turn, key, context_id, sequence, time"
     " FROM memory_reads"
+)
+_LAST: Final = "SELECT max(version) FROM memory_versions WHERE memory_id = ?"
+_NAMED: Final = (
+    f"{_VERSIONS} WHERE (memory_id, version) IN (SELECT json_extract(value, '$.memoryId'),"  # noqa: S608 - constants
+    " json_extract(value, '$.version') FROM json_each(?))"
+)
+_GIVEN: Final = (
+    f"{_READS} WHERE task_id = ? AND agent = ? AND turn = ? AND sequence <= ?"
+    f" ORDER BY sequence, key, memory_id, version LIMIT {_WIDE}"
 )
 _READABLE: Final = (
     "((m.scope = 'own' AND m.owner = :agent AND m.life = :life)"
@@ -214,10 +240,55 @@ class Memories:
             return _memory(row)
         return None
 
-    async def versions(self, memory_id: str) -> tuple[VersionEntry, ...]:
-        """Return all versions of a memory, the first one first."""
-        query = f"{_VERSIONS} WHERE memory_id = ? ORDER BY version"
-        return tuple(_version(row) for row in await self._fetch(query, (memory_id,)))
+    async def versions(
+        self, memory_id: str, *, page_size: int = 50, cursor: str = ""
+    ) -> Page[VersionEntry]:
+        """Return the versions of a memory, the latest first.
+
+        Raises:
+            InvalidInput: the cursor is not of this list, or the page size not within 1 to 100.
+        """
+        check_size(page_size)
+        asked = ("versions", memory_id)
+        values: dict[str, Any] = {"id": memory_id, "limit": page_size + 1}
+        page = "memory_id = :id"
+        if cursor:
+            values["before"] = _number(read_cursor(cursor, asked, 1)[0])
+            page += " AND version < :before"
+        rows = await self._fetch(
+            "SELECT c.total, p.* FROM"  # noqa: S608 - constants
+            " (SELECT count(*) AS total FROM memory_versions WHERE memory_id = :id) c"
+            f" LEFT JOIN ({_VERSIONS} WHERE {page} ORDER BY version DESC LIMIT :limit) p",
+            values,
+        )
+        listed = [_version(row[1:]) for row in rows if row[1] is not None]
+        following = ""
+        if len(listed) > page_size:
+            following = write_cursor((str(listed[page_size - 1].version),), asked)
+        return Page(items=tuple(listed[:page_size]), next=following, total=rows[0][0])
+
+    async def why(self, memory_id: str, version: int = 0) -> Why | None:
+        """Return what a version of a memory came from, by default its last; None if there is none.
+
+        What it was made of is followed `_DEEP` times.
+        """
+        [[last]] = await self._fetch(_LAST, (memory_id,))
+        level = [MemoryRef(memory_id=memory_id, version=version or last or 0)]
+        made: dict[MemoryRef, VersionEntry] = {}
+        for _ in range(_DEEP):
+            rows = await self._fetch(_NAMED, (_json(level),))
+            found = {ref_of(entry): entry for entry in map(_version, rows)}
+            made |= {ref: found[ref] for ref in level if ref in found}
+            more = dict.fromkeys(ref for entry in found.values() for ref in _from(entry))
+            level = [ref for ref in more if ref not in made][: _WIDE - len(made)]
+            if not level:
+                break
+        if not made:
+            return None
+        entry, *sources = made.values()
+        place = (entry.cause.task_id, entry.cause.agent, entry.cause.turn, entry.sequence)
+        given = tuple(_read(row) for row in await self._fetch(_GIVEN, place))
+        return Why(version=entry, sources=tuple(sources), given=given)
 
     async def readers(
         self, memory_id: str, *, page_size: int = 50, cursor: str = ""
@@ -275,8 +346,24 @@ def _conditions(query: MemoryQuery, words: str) -> tuple[dict[str, Any], str]:
     return values, " AND ".join(conditions) or "TRUE"
 
 
+def ref_of(entry: VersionEntry) -> MemoryRef:
+    """Return what names a version."""
+    return MemoryRef(memory_id=entry.memory_id, version=entry.version)
+
+
+def _from(entry: VersionEntry) -> Iterator[MemoryRef]:
+    """Yield the versions that a version was made of."""
+    yield from entry.sources
+    if entry.reverts:
+        yield MemoryRef(memory_id=entry.memory_id, version=entry.reverts)
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
 def _list(scopes: Collection[MemoryScope]) -> str:
-    return msgspec.json.encode(sorted(scope.value for scope in scopes)).decode()
+    return _json(sorted(scope.value for scope in scopes))
 
 
 def _number(text: str) -> int:
@@ -297,9 +384,9 @@ def _memory(row: Any) -> MemoryEntry:
 
 def _version(row: Any) -> VersionEntry:
     named = dict(zip(VersionEntry.__struct_fields__, row, strict=True))
-    cause, sources = _causes.decode(named["cause"]), _sources.decode(named["sources"])
-    forgotten = bool(named["forgotten"])
-    return VersionEntry(**named | {"cause": cause, "sources": sources, "forgotten": forgotten})
+    named["forgotten"] = bool(named["forgotten"])
+    cause, sources = _causes.decode(named.pop("cause")), _sources.decode(named.pop("sources"))
+    return VersionEntry(**named, cause=cause, sources=sources)
 
 
 def _read(row: Any) -> MemoryRead:

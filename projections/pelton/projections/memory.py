@@ -38,7 +38,8 @@ _SAY: Final = "INSERT INTO memory_text (rowid, content) VALUES (?, ?)"
 class MemoryRow(msgspec.Struct, gc=False):
     """A memory. `number` is the stream sequence of its first commit, by which the index knows it.
 
-    `version` is the number of the last version, which says `content`; `replaced_by` the memory that
+    `version` is the number of the last version, which says `content` and is by the agent `writer`,
+    or by a person; `replaced_by` the memory that
     stands for it, if one does; `stopped` the sequence of a damaged commit behind which it stands
     still.
     """
@@ -56,6 +57,7 @@ class MemoryRow(msgspec.Struct, gc=False):
     content: str = ""
     media_type: str = ""
     expires: str = ""
+    writer: str = ""
     forgotten: int = 0
     replaced_by: str = ""
     updated: int = 0
@@ -151,7 +153,7 @@ def _taken(rows: dict[str, MemoryRow], event: MemoryEvent, told: Told, commit: C
     row.content = said.content if said else ""
     row.media_type = said.media_type if said else ""
     row.expires = said.expires if said else ""
-    row.forgotten, row.replaced_by = int(said is None), ""
+    row.writer, row.forgotten, row.replaced_by = event.cause.agent, int(said is None), ""
     sources = event.sources if isinstance(event, MemoryBegun) else ()
     if isinstance(event, MemoryConsolidated):
         for source in sources:

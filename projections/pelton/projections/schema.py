@@ -130,7 +130,7 @@ MEMORIES: Final = Table(
     1,
     (
         *("number", "id", "scope", "owner", "life", "author", "namespace", "key", "consolidates"),
-        *("version", "content", "media_type", "expires", "forgotten", "replaced_by"),
+        *("version", "content", "media_type", "expires", "writer", "forgotten", "replaced_by"),
         *("updated", "time", "stopped"),
     ),
 )
@@ -403,6 +403,7 @@ MIGRATIONS: Final = (
                 content TEXT NOT NULL,
                 media_type TEXT NOT NULL,
                 expires TEXT NOT NULL,
+                writer TEXT NOT NULL,
                 forgotten INTEGER NOT NULL,
                 replaced_by TEXT NOT NULL,
                 updated INTEGER NOT NULL,

@@ -117,7 +117,7 @@ class Executor:
             schedules=schedules_of(log, world),
             outbox=outbox,
             prompts=Prompts(contexts, outbox, world=world),
-            memories=Memories(log, world=world, agents=agents_),
+            memories=Memories(log, world=world, agents=agents_, tenant=tenant),
             executor=self.id,
             tenant=tenant,
             patience=patience,

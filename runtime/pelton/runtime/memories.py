@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import Final
 
 from pelton.events import subjects
 from pelton.events.agent import AgentState
 from pelton.events.commit import Commit, CommitData, Origin
 from pelton.events.envelope import encode
+from pelton.events.errors import InvalidInput
 from pelton.events.memories import CommitMemory, Member, Memory, MemoryCommand, decide, fold
 from pelton.events.memory import MemoryRef
 from pelton.projections.memories import MemoryEntry, MemoryQuery
 from pelton.projections.pages import Page
-from pelton.runtime.aggregates import Aggregates
+from pelton.runtime.aggregates import Aggregates, own
 from pelton.runtime.clock import World, rfc3339
 from pelton.runtime.log import Conflict, Log
 from pelton.runtime.recollection import Recollection
+
+LONGEST_TTL: Final = 100 * 365 * 86_400
+"""Seconds that a memory may last, if it does not last for ever."""
 
 _REMEMBERED: Final = 1024
 
@@ -26,8 +31,11 @@ _REMEMBERED: Final = 1024
 class Memories:
     """All memories of a log; those that were used last are remembered (a cache, law 1)."""
 
-    def __init__(self, log: Log, *, world: World, agents: Aggregates[AgentState]) -> None:
+    def __init__(
+        self, log: Log, *, world: World, agents: Aggregates[AgentState], tenant: str = "local"
+    ) -> None:
         self._log, self._world, self._agents = log, world, agents
+        self._tenant = tenant
         self._known: OrderedDict[str, Memory] = OrderedDict()
         self._recollection = Recollection(log, world=world)
         self._last = 0
@@ -36,6 +44,27 @@ class Memories:
     def now(self) -> str:
         """The time (RFC 3339) as the log has it, by which memories expire."""
         return rfc3339(self._log.now)
+
+    def until(self, ttl: float | None) -> str:
+        """Return the time (RFC 3339) at which so many seconds from now are over, or nothing.
+
+        Raises:
+            InvalidInput: this is no time to live.
+        """
+        if ttl is None:
+            return ""
+        if not 0 < ttl <= LONGEST_TTL:
+            raise InvalidInput(f"ttl is in seconds, up to {LONGEST_TTL}", field="ttl")
+        return rfc3339(self._log.now + timedelta(seconds=ttl))
+
+    def new_operation(self) -> str:
+        """Return what names something that a person asks for, once."""
+        return self._world.new_id()
+
+    async def by_person(self, memory_id: str, command: MemoryCommand) -> Memory:
+        """Decide a command of a person who has the log in hand; see `change`."""
+        origin = own("cli", self._tenant, self._world.new_id())
+        return await self.change(memory_id, command, member=None, origin=origin)
 
     async def member(self, agent: str) -> Member:
         """Return an agent as it stands now: which team it is in is asked each time (AS-53).
@@ -104,7 +133,7 @@ class Memories:
             self._last = max(self._last, sequence)
             return self._remember(fold(state, sequence, data))
 
-    async def recall(self, query: MemoryQuery, *, at_least: int) -> Page[MemoryEntry]:
+    async def recall(self, query: MemoryQuery, *, at_least: int = 0) -> Page[MemoryEntry]:
         """Return what a query finds in memories as new as a record, and as what was written here.
 
         Raises:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
@@ -40,7 +39,6 @@ from pelton.events.memory import (
 )
 from pelton.events.retries import Retry
 from pelton.projections.memories import MOST, MemoryEntry, MemoryQuery, Order
-from pelton.runtime.clock import rfc3339
 from pelton.runtime.failures import StepError
 from pelton.runtime.memories import Memories
 from pelton.runtime.patience import patiently
@@ -202,7 +200,7 @@ class TurnMemory:
                 operation=idempotency_key(),
                 cause=why,
                 content=content,
-                expires=self._until(ttl),
+                expires=self._memories.until(ttl),
                 expect=expect,
             )
             return await self._change(memory_id, command, await self._member())
@@ -329,7 +327,7 @@ class TurnMemory:
                 cause=cause,
                 content=new.content,
                 media_type=new.media_type,
-                expires=self._until(new.ttl),
+                expires=self._memories.until(new.ttl),
                 scope=new.scope,
                 owner=owner,
                 life=life,
@@ -362,13 +360,6 @@ class TurnMemory:
     async def _member(self) -> Member:
         agent = self._place.agent
         return await patiently(lambda: self._memories.member(agent), agent)
-
-    def _until(self, ttl: float | None) -> str:
-        if ttl is None:
-            return ""
-        if not 0 < ttl < 1e10:
-            raise InvalidInput("ttl is in seconds, above 0", field="ttl")
-        return rfc3339(datetime.fromisoformat(self._memories.now) + timedelta(seconds=ttl))
 
     def _cause(self, cause: str, step: str) -> MemoryCause:
         kind = CauseKind.TOOL if step else CauseKind.MESSAGE
@@ -438,7 +429,7 @@ class TurnMemory:
             version=version.number,
             scope=memory.scope,
             owner=memory.owner,
-            author=memory.author,
+            writer=version.cause.agent,
             namespace=memory.namespace,
             key=memory.key,
             content=version.content,

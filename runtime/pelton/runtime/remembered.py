@@ -30,14 +30,14 @@ class MemoryMoved(StepError):
 class Remembered(NamedTuple):
     """A version of a memory, as a turn is given it.
 
-    `author` is the agent that wrote it, empty if a person did. `time` and `expires` are RFC 3339.
+    `writer` is the agent that wrote it, empty if a person did. `time` and `expires` are RFC 3339.
     """
 
     id: str
     version: int
     scope: MemoryScope
     owner: str
-    author: str
+    writer: str
     namespace: str
     key: str
     content: str
@@ -60,7 +60,7 @@ class Remembered(NamedTuple):
 
         Nothing that it says can end the mark.
         """
-        by = f"agent {self.author}" if self.author else "a person"
+        by = f"agent {self.writer}" if self.writer else "a person"
         return (
             f'<memory id="{self.id}" version="{self.version}" by="{by}" time="{self.time}">\n'
             f"{escape(self.content, quote=False)}\n</memory>"

@@ -10,13 +10,16 @@ import msgspec
 
 from pelton.adapters.a2a.errors import FAULTS
 from pelton.adapters.api import live
-from pelton.adapters.api.routes import ROOT, ROUTES, Route
+from pelton.adapters.api.route import Route
+from pelton.adapters.api.routes import ROOT, ROUTES
 from pelton.adapters.api.shapes import EventView, Failure, LiveQuery, Query
 from pelton.events.a2a import TaskState
+from pelton.events.memory import MemoryScope
+from pelton.projections.memories import Order
 
 Json = dict[str, Any]
 
-VERSION: Final = "1.1"
+VERSION: Final = "1.2"
 """The version of the API; what is added counts up its second number, what breaks its first."""
 REF: Final = "#/components/schemas/{name}"
 """How a document refers to one of its schemas."""
@@ -36,7 +39,14 @@ _FAILURES: Final = {
 _CODES: Final = (
     *("auth-denied", "policy-denied", "validation-denied", "agent-not-found", "task-not-found"),
     "push-notification-not-supported",
-    *("record-not-found", "path-not-found", "method-not-allowed", "rate-limited", "unavailable"),
+    *(
+        "memory-not-found",
+        "record-not-found",
+        "path-not-found",
+        "method-not-allowed",
+        "rate-limited",
+        "unavailable",
+    ),
     *("position-not-found", "log-regressed", "internal"),
 )
 
@@ -52,8 +62,8 @@ def openapi() -> Json:
         "info": {
             "title": "pelton",
             "version": VERSION,
-            "description": "Agents, tasks, questions, dead letters and records of a tenant, to"
-            " read. Agents are talked to over A2A.",
+            "description": "Agents, tasks, questions, dead letters, memories and records of a"
+            " tenant, to read. Agents are talked to over A2A.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "security": [{name: []} for name in SECURITY],
@@ -80,7 +90,8 @@ def _paths() -> Json:
 def path_of(route: Route) -> str:
     """Return the path of a route, as in `/v1/tasks/{task}`."""
     parameter = (f"{{{route.parameter}}}",) if route.parameter else ()
-    return "/" + "/".join((ROOT, route.path, *parameter))
+    tail = (route.tail,) if route.tail else ()
+    return "/" + "/".join((ROOT, route.path, *parameter, *tail))
 
 
 def _operation(route: Route) -> Json:
@@ -124,19 +135,29 @@ def _failures() -> Json:
 def _parameters(query: type[Query], parameter: str = "") -> list[Json]:
     found: list[Json] = []
     if parameter:
-        schema = {"type": "string", "minLength": 1}
         named = {"name": parameter, "in": "path", "required": True}
-        found.append({**named, "schema": schema})
+        found.append({**named, "schema": {"type": "string", "minLength": 1}})
     shape = cast("Json", msgspec.json.schema_components([query])[1][query.__name__])
     for name, member in shape["properties"].items():
-        schema = dict(member)
+        schema: Json = dict(member)
         text = schema.pop("description", "")
         if "anyOf" in schema:  # what is left out is no parameter that is null
-            schema = _state()
+            [schema] = [_named(each) for each in schema["anyOf"] if each.get("type") != "null"]
+        elif "allOf" in schema or "$ref" in schema:
+            schema = _named(schema)
         schema.pop("default", None)
         found.append({"name": name, "in": "query", "description": text, "schema": schema})
     return found
 
 
-def _state() -> Json:
-    return {"type": "string", "enum": sorted(TaskState)}
+_ENUMS: Final[dict[str, list[str]]] = {
+    "TaskState": sorted(TaskState),
+    "MemoryScope": sorted(MemoryScope),
+    "Order": sorted(Order),
+}
+
+
+def _named(schema: Json) -> Json:
+    """Return the schema of a parameter that is one of some names."""
+    [reference] = schema.get("allOf", [schema])
+    return {"type": "string", "enum": _ENUMS[reference["$ref"].rpartition("/")[2]]}

@@ -21,6 +21,7 @@ from pelton.adapters.cli import (
     doctor,
     fork,
     keys,
+    memory,
     new,
     people,
     push,
@@ -82,6 +83,7 @@ app.command("answer")(people.answer)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(agents.app, name="agents")
 app.add_typer(schedules.app, name="schedules")
+app.add_typer(memory.app, name="memory")
 app.command("tail")(tail.tail)
 app.command("rebuild")(rebuild.rebuild)
 app.command("status")(status.status)
