@@ -20,18 +20,20 @@ from pelton.events.envelope import encode
 from pelton.events.errors import InvalidInput, PeltonError
 from pelton.events.events import StepCompleted
 from pelton.events.memories import (
-    CommitMemory,
-    ForgetMemory,
     Member,
     Memory,
-    MemoryCommand,
-    ReviseMemory,
-    decide,
     fold,
     memories_as_of,
     readable,
 )
 from pelton.events.memory import CauseKind, MemoryCause, MemoryRef, MemoryResult, MemoryScope
+from pelton.events.remembering import (
+    CommitMemory,
+    ForgetMemory,
+    MemoryCommand,
+    ReviseMemory,
+    decide,
+)
 from pelton.projections.memories import MemoryQuery, Order, match
 from pelton.projections.read import ReadModels, open_read_models
 from pelton.projections.store import open_store

@@ -13,8 +13,9 @@ from pelton.events.agent import AgentState
 from pelton.events.commit import Commit, CommitData, Origin
 from pelton.events.envelope import encode
 from pelton.events.errors import InvalidInput
-from pelton.events.memories import CommitMemory, Member, Memory, MemoryCommand, decide, fold
+from pelton.events.memories import Member, Memory, fold
 from pelton.events.memory import MemoryRef
+from pelton.events.remembering import CommitMemory, MemoryCommand, decide
 from pelton.projections.memories import MemoryEntry, MemoryQuery
 from pelton.projections.pages import Page
 from pelton.runtime.aggregates import Aggregates, own

@@ -17,15 +17,9 @@ from pelton.events.errors import InvalidInput
 from pelton.events.memories import (
     JSON,
     TEXT,
-    CommitMemory,
-    ForgetMemory,
     Member,
     Memory,
-    MemoryCommand,
     MemoryNotFound,
-    ReviseMemory,
-    home,
-    keyed,
     readable,
 )
 from pelton.events.memory import (
@@ -36,6 +30,14 @@ from pelton.events.memory import (
     MemoryResult,
     MemoryScope,
     result_of,
+)
+from pelton.events.remembering import (
+    CommitMemory,
+    ForgetMemory,
+    MemoryCommand,
+    ReviseMemory,
+    home,
+    keyed,
 )
 from pelton.events.retries import Retry
 from pelton.projections.memories import MOST, MemoryEntry, MemoryQuery, Order

@@ -21,9 +21,9 @@ from pelton.adapters.api.shapes import TaskQuery
 from pelton.events import subjects
 from pelton.events.errors import InvalidInput
 from pelton.events.ids import task_id
-from pelton.events.memories import CommitMemory
 from pelton.events.memory import CauseKind, MemoryCause, MemoryScope
 from pelton.events.principal import Scope
+from pelton.events.remembering import CommitMemory
 from pelton.runtime.aggregates import agents_of, own
 from pelton.runtime.clock import RealWorld
 from pelton.runtime.memories import Memories

@@ -13,8 +13,9 @@ from pelton.adapters.cli.output import CommandFailed, Output, columns
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pelton.events.memories import Memory, MemoryCommand, Version
+    from pelton.events.memories import Memory, Version
     from pelton.events.memory import MemoryScope
+    from pelton.events.remembering import MemoryCommand
     from pelton.projections.memories import MemoryEntry
     from pelton.runtime.memories import Memories
 
@@ -174,7 +175,7 @@ def commit(
     json: options.Json = False,
 ) -> None:
     """Remember something for an agent, a team or all."""
-    from pelton.events.memories import CommitMemory
+    from pelton.events.remembering import CommitMemory
 
     async def run(memories: Memories) -> Memory:
         scope, owner, life = await _place(memories, agent, team, everybody=everybody)
@@ -335,7 +336,7 @@ def revise(
     json: options.Json = False,
 ) -> None:
     """Let a memory say something else from now on."""
-    from pelton.events.memories import ReviseMemory
+    from pelton.events.remembering import ReviseMemory
 
     def command(memories: Memories) -> MemoryCommand:
         return ReviseMemory(
@@ -361,7 +362,7 @@ def revert(
     json: options.Json = False,
 ) -> None:
     """Let a memory say again what it said in a version, even if it is forgotten or replaced."""
-    from pelton.events.memories import ReviseMemory
+    from pelton.events.remembering import ReviseMemory
 
     def command(memories: Memories) -> MemoryCommand:
         return ReviseMemory(
@@ -383,7 +384,7 @@ def forget(
     json: options.Json = False,
 ) -> None:
     """Recall a memory no longer; what it said stays in the log."""
-    from pelton.events.memories import ForgetMemory
+    from pelton.events.remembering import ForgetMemory
 
     def command(memories: Memories) -> MemoryCommand:
         return ForgetMemory(
