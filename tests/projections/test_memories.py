@@ -82,14 +82,20 @@ class Diary:
         self.memories[id_] = fold(memory, sequence, data)
         return self.memories[id_]
 
-    def commit(self, content: str, member: Member | None = ANNA, **more: Any) -> Memory:
+    def commit(
+        self,
+        content: str,
+        member: Member | None = ANNA,
+        cause: MemoryCause = CAUSE,
+        **more: Any,
+    ) -> Memory:
         """Commit a memory."""
         self.operations += 1
         place: dict[str, Any] = {"scope": MemoryScope.GLOBAL}
         if member is not None:
             place = {"owner": member.agent, "life": member.life, "author": member.agent}
         command = CommitMemory(
-            operation=f"o{self.operations}", content=content, **{"cause": CAUSE} | place | more
+            operation=f"o{self.operations}", content=content, cause=cause, **(place | more)
         )
         return self.write(command.memory_id, command, member)
 
@@ -127,7 +133,7 @@ def ask(
 async def recalled(models: ReadModels, **query: Any) -> list[str]:
     """Return what all pages of a recall say."""
     found: list[str] = []
-    asked = MemoryQuery(now=LATER, **{"limit": 2} | query)
+    asked = replace(MemoryQuery(now=LATER, limit=2), **query)
     while True:
         page = await models.memories.recall(asked)
         found += [entry.content for entry in page.items]
@@ -284,9 +290,10 @@ def test_no_text_is_more_than_words(text: str) -> None:
 @pytest.mark.accepts("AS-30")
 async def test_pages_of_memories_are_checked(tmp_path: Path) -> None:
     async with open_read_models(tmp_path / "models.db") as models:
+        good = MemoryQuery(now=LATER)
         for wrong in ({"limit": 0}, {"limit": 51}, {"cursor": "x"}):
             with pytest.raises(InvalidInput):
-                await models.memories.recall(MemoryQuery(now=LATER, **wrong))
+                await models.memories.recall(replace(good, **wrong))
         for list_ in (models.memories.versions, models.memories.readers):
             with pytest.raises(InvalidInput):
                 await list_("0" * 32, page_size=101)

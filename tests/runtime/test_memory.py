@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -18,6 +19,9 @@ from pelton.runtime.failures import StepError
 from pelton.runtime.jetstream.log import JetStreamLog
 from pelton.runtime.registration import move
 from pelton.runtime.remembered import MemoryMoved, RecallFailed
+from pelton.runtime.replay.archive import Header, pack, unpack
+from pelton.runtime.replay.rerun import rerun
+from pelton.runtime.replay.session import task_session
 from pelton.runtime.turn import Turn
 from tests.runtime.clients import WORLD, Client, reply, serving
 
@@ -249,3 +253,31 @@ async def test_one_memory_takes_the_place_of_others(log: JetStreamLog) -> None:
     assert {subjects.memory(id_) for id_ in whole.memories} == {
         subject for _, subject, _ in records if subject.startswith("evt._memory.")
     }
+
+
+@pytest.mark.accepts("AS-21", "AS-23")
+async def test_a_rerun_is_given_what_the_turn_was_given(log: JetStreamLog) -> None:
+    """Though it has changed since: from the record alone, and with no log at hand."""
+
+    @agent(name="echo")
+    async def remembering(turn: Turn) -> str:
+        if turn.text == "note":
+            return (await turn.memory.commit("The door is blue.")).memory_id
+        await turn.memory.revise(turn.text, "The door is red.")
+        return " ".join(texts(await turn.memory.recall("door")))
+
+    client = Client(log)
+    async with serving(log, remembering):
+        context, task = await client.send("note")
+        memory_id = reply(await client.settled(context, task))
+        context, task = await client.send(memory_id)
+        assert reply(await client.settled(context, task)) == "The door is red."
+        other, third = await client.send("note")
+        await client.settled(other, third)
+    session = await task_session(log, task)
+    verdict = await asyncio.to_thread(rerun, session, task, remembering)
+    assert verdict.equal, verdict.lines()
+    kept = {r.subject for r in session.records if r.subject.startswith("evt._memory.")}
+    assert kept == {subjects.memory(memory_id)}
+    packed, _ = pack(Header(context=context, exported="now"), session)
+    assert await asyncio.to_thread(rerun, unpack(packed).session, task, remembering) == verdict

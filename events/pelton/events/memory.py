@@ -159,9 +159,19 @@ def result_of(value: Any) -> MemoryResult:
 
 def given(key: str, result: Any) -> tuple[MemoryRef, ...]:
     """Return which versions the step of a key has given to its turn, each once."""
+    return tuple(dict.fromkeys(_result(key, result).given))
+
+
+def named(key: str, result: Any) -> tuple[MemoryRef, ...]:
+    """Return which versions the step of a key has given or made."""
+    found = _result(key, result)
+    return (*found.given, found.made) if found.made else found.given
+
+
+def _result(key: str, result: Any) -> MemoryResult:
     if not key.startswith(STEPS):
-        return ()
+        return MemoryResult()
     try:
-        return tuple(dict.fromkeys(result_of(result).given))
+        return result_of(result)
     except msgspec.ValidationError:
-        return ()
+        return MemoryResult()

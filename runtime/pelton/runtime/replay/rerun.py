@@ -301,6 +301,15 @@ def _ended(_agent: str, _event: TurnEnded) -> None:
     """Nobody counts what a re-run comes to."""
 
 
+def _furnish(server: SimulatedServer, session: Session) -> None:
+    """Give a log what every turn may read: blobs, and what memories say."""
+    for data in session.blobs.values():
+        server.put_blob(data)
+    for record in session.records:
+        if subjects.parse(record.subject).agent == subjects.MEMORY:
+            server.append(record.subject, record.data, f"record {record.sequence}", None)
+
+
 async def _played(loop: _Loop, script: Script, agent: Agent, session: Session) -> Course:
     """Run one turn again, to its end or to where it differs."""
     world = SimulatedWorld("rerun")
@@ -308,8 +317,7 @@ async def _played(loop: _Loop, script: Script, agent: Agent, session: Session) -
     began = datetime.fromisoformat(script.began)
     world.skew = server.world.skew = (began - world.now()).total_seconds()
     log = SimulatedLog(server, faults=Faults(latency=(0.0, 0.0)))
-    for data in session.blobs.values():
-        server.put_blob(data)
+    _furnish(server, session)
     subject, head = subjects.commits(script.before.agent, script.before.id), 0
     for record in script.records:
         head = server.append(subject, record.data, f"record {record.sequence}", head)
