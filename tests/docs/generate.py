@@ -103,6 +103,10 @@ _OWN: Final = (
         "SessionStart",
         "SessionReason",
         "SessionEntry",
+        "MemoryScope",
+        "MemoryCause",
+        "CauseKind",
+        "MemoryRef",
     ),
 )
 

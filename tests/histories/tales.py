@@ -23,7 +23,17 @@ from pelton.events.events import (
 )
 from pelton.events.ids import task_id
 from pelton.events.session import SessionEntry, SessionReason
-from tests.histories.aggregates import a_key, an_agent, families, keys, lives, push, schedules
+from tests.histories.aggregates import (
+    a_key,
+    an_agent,
+    families,
+    keys,
+    lives,
+    memories,
+    push,
+    schedules,
+    teams,
+)
 from tests.stories import Story, Tape
 
 S = TaskState
@@ -373,4 +383,6 @@ TALES: Final[dict[str, Callable[[], Tape]]] = {
     "push": push,
     "framework-sessions": framework_sessions,
     "usage": usage,
+    "teams": teams,
+    "memories": memories,
 }

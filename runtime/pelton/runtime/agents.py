@@ -79,9 +79,10 @@ class Agent:
     """An agent: what it says of itself, the function that takes a turn, and on which terms.
 
     `schedules` are those that its code asks for; `initial` is what it is told once, when a life of
-    it begins; `options` is JSON that its turns get (`Turn.options`), such as its model and prompt.
-    An executor enters what `opened` returns before it serves the agent, and leaves it when no turn
-    of its runs any more: what the agent needs as long as it is served.
+    it begins; `options` is JSON that its turns get (`Turn.options`), such as its model and prompt;
+    `team` is whose memory it shares, if its code names one. An executor enters what `opened`
+    returns before it serves the agent, and leaves it when no turn of its runs any more: what the
+    agent needs as long as it is served.
     """
 
     profile: AgentProfile
@@ -90,6 +91,7 @@ class Agent:
     schedules: tuple[Schedule, ...] = ()
     initial: str = ""
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    team: str = ""
     opened: Callable[[], AbstractAsyncContextManager[object]] = nullcontext
 
     @property
@@ -117,6 +119,7 @@ def agent(
     schedules: tuple[Schedule, ...] = (),
     initial: str = "",
     options: Mapping[str, Any] | None = None,
+    team: str = "",
 ) -> Callable[[Run], Agent]: ...
 def agent(
     run: Run | None = None,
@@ -136,6 +139,7 @@ def agent(
     schedules: tuple[Schedule, ...] = (),
     initial: str = "",
     options: Mapping[str, Any] | None = None,
+    team: str = "",
 ) -> Agent | Callable[[Run], Agent]:
     """Make an agent of an `async def` function; used as a decorator, with or without arguments.
 
@@ -143,7 +147,7 @@ def agent(
     its docstring, and without `skills` it has one, which is itself.
 
     Raises:
-        InvalidInput: the name may not name an agent, or a schedule is none.
+        InvalidInput: the name may not name an agent, or the team a team, or a schedule is none.
     """
     for each in schedules:
         check_times(each)
@@ -151,6 +155,8 @@ def agent(
         raise InvalidInput("two schedules have the same name", field="schedules")
 
     def make(run: Run) -> Agent:
+        if team:
+            check_agent(team)
         called = check_agent(name or slug(getattr(run, "__name__", "agent")))
         says = description or (getattr(run, "__doc__", None) or "").strip().partition("\n")[0]
         says = says or f"The agent {called}."
@@ -168,7 +174,7 @@ def agent(
             extended_skills=extended_skills,
             streaming=streaming,
         )
-        return Agent(profile, run, terms, schedules, initial, dict(options or {}))
+        return Agent(profile, run, terms, schedules, initial, dict(options or {}), team)
 
     return make if run is None else make(run)
 
