@@ -17,6 +17,7 @@ import msgspec
 from pelton.events.a2a import Artifact, JsonObject, Message, Task, TaskState, TaskStatus
 from pelton.events.card import AgentProfile
 from pelton.events.context import join
+from pelton.projections.conversations import Conversations
 from pelton.projections.cursors import read_cursor, write_cursor
 from pelton.projections.database import connect, translated
 from pelton.projections.ledgers import Ledgers
@@ -141,6 +142,8 @@ class ReadModels:
         self._database = database
         self.ledgers: Final = Ledgers(self._fetch)
         """What tasks leave to others: questions, delegations, dead letters, counts."""
+        self.conversations: Final = Conversations(self._fetch)
+        """Contexts as a person looks for them."""
 
     async def position(self) -> Position:
         """Return how far the read models are."""
