@@ -6,9 +6,10 @@ what was known when. It grows when it is refreshed; nothing else changes it.
 
 from __future__ import annotations
 
+import contextlib
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -22,7 +23,7 @@ from pelton.events.events import AnyEvent, name_of
 from pelton.events.upcast import decode_command, decode_commit
 from pelton.runtime.log import Record
 from pelton.runtime.replay.graph import Graph, graph
-from pelton.runtime.replay.session import Reader, Session, others, session_of
+from pelton.runtime.replay.session import Reader, Session, agents_of, others
 from pelton.runtime.replay.walk import Cause, Pace, tread
 
 Member = tuple[str, str]
@@ -91,6 +92,7 @@ class Conversation:
         self.generation = 0
         """Counts how often entries came before others that were there: their places have moved."""
         self._end = 0
+        self._named: set[Member] = set()
         self._members: dict[Member, _Strand] = {}
         self._causes: dict[str, Cause] = {}
         self._effects: dict[str, list[int]] = {}
@@ -108,12 +110,7 @@ class Conversation:
             LogUnavailable: the log did not answer in time.
         """
         end = (await self._reader.extent()).last
-        if not self._members:
-            session = await session_of(self._reader, self.context_id, blobs=False)
-            found = [each for each in session.records if subjects.parse(each.subject).context]
-        else:
-            found = await self._news(end)
-        found = [each for each in found if each.sequence <= end]
+        found = [each for each in await self._news(end) if each.sequence <= end]
         if any(each.sequence <= self._end for each in found):
             found = [*self.records, *found]
             self._forget()
@@ -122,10 +119,14 @@ class Conversation:
             self._take(record)
 
     async def _news(self, end: int) -> list[Record]:
-        """Return the records above the last one, of whoever takes part by now."""
+        """Return the records above the last one that was read, of whoever takes part by now."""
         found: list[Record] = []
-        wanted = deque((member, self._end) for member in self._members)
-        seen = set(self._members)
+        named = set(self._named)
+        wanted = deque((member, self._end) for member in sorted(named))
+        if not named:
+            agents = await agents_of(self._reader, self.context_id)
+            wanted.extend(((agent, self.context_id), 0) for agent in agents)
+            named = {member for member, _ in wanted}
         while wanted:
             (agent, id_), after = wanted.popleft()
             if end <= after:
@@ -133,10 +134,11 @@ class Conversation:
             commits = await self._reader.read(subjects.commits(agent, id_), after=after)
             found += commits
             found += await self._reader.read(subjects.commands(agent, id_), after=after)
-            for member in others([each for each in commits if each.sequence <= end]):
-                if member not in seen:
-                    seen.add(member)
+            for member in _others(each for each in commits if each.sequence <= end):
+                if member not in named:
+                    named.add(member)
                     wanted.append((member, 0))
+        self._named = named
         return found
 
     def _forget(self) -> None:
@@ -157,7 +159,8 @@ class Conversation:
                 self._causes[command.id] = Cause(
                     command.id, record.sequence, type(command).__name__
                 )
-                self._effects.setdefault(command.causationid, []).append(record.sequence)
+                if command.causationid != command.id:
+                    self._effects.setdefault(command.causationid, []).append(record.sequence)
                 return
             strand.commits.append(record)
             commit = decode_commit(record.data)
@@ -257,6 +260,13 @@ class Conversation:
     def session(self) -> Session:
         """Return its records as what may be compared with others."""
         return Session(self.records, {})
+
+
+def _others(commits: Iterable[Record]) -> Iterator[Member]:
+    """Yield the contexts that commits name, as far as they can be read."""
+    for record in commits:
+        with contextlib.suppress(DamagedRecord):  # its entry says so
+            yield from others([record])
 
 
 def _events(record: Record) -> Sequence[AnyEvent]:

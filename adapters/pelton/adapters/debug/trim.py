@@ -21,10 +21,7 @@ Path = tuple[str | int, ...]
 
 
 class Cut(msgspec.Struct, frozen=True):
-    """What was left out at a place: it has `size` members or characters, and the first are shown.
-
-    `shown` says how many.
-    """
+    """What was left out at a place: of its `size` members or characters, those from `shown` on."""
 
     path: Path
     size: int
@@ -41,60 +38,53 @@ class Trimmed(msgspec.Struct, frozen=True):
 def trim(value: object, *, path: Sequence[str | int] = (), first: int = 0) -> Trimmed:
     """Return what is worth looking at of a value, or of what lies in it under a path.
 
-    With `first`, what is there is shown from that member or character on, and more of it.
+    With `first`, what is there is shown from that member or character on. Who asks for a place
+    gets more of it at a time; paths of cuts begin at the whole value nevertheless.
 
     Raises:
-        KeyError, IndexError, TypeError: nothing lies there.
+        LookupError, TypeError: nothing lies there.
     """
     found: Any = msgspec.to_builtins(value, str_keys=True)
     for step in path:
         found = found[step]
-    cuts: list[Cut] = []
-    left = [BUDGET]
-    more = 10 if path or first else 1
-    whole = _size(found)
-    if first:
-        found = _rest(found, first)
-    shown = _trim(found, (), cuts, left, more)
-    if first:
-        kept = _size(shown)
-        cuts = [each for each in cuts if each.path]
-        cuts += [Cut((), whole, first + kept)] if first + kept < whole else []
-    return Trimmed(shown, tuple(cuts))
+    return _Trimmer(10 if path or first else 1).trim(found, tuple(path), first)
 
 
-def _rest(value: Any, first: int) -> Any:
-    """Return what is left of a value from a member or a character on."""
-    if isinstance(value, dict):
-        return dict(list(cast("dict[str, Any]", value).items())[first:])
-    return cast("Sequence[Any]", value)[first:]
+class _Trimmer:
+    """Trims one value; what it leaves out is noted on the way."""
 
+    def __init__(self, more: int) -> None:
+        self._more, self._left, self._cuts = more, BUDGET, list[Cut]()
 
-def _size(value: Any) -> int:
-    sized = isinstance(value, str | list | tuple | dict)
-    return len(cast("Sequence[Any]", value)) if sized else 1
+    def trim(self, value: Any, path: Path, first: int) -> Trimmed:
+        """Return what is shown of a value, from a member on."""
+        return Trimmed(self._shown(value, path, first), tuple(self._cuts))
 
+    def _shown(self, value: Any, path: Path, first: int = 0) -> Any:
+        self._left -= 1
+        if isinstance(value, str):
+            return value[first : self._end(len(value), TEXT, path, first)]
+        if isinstance(value, dict):
+            members = list(cast("dict[str, Any]", value).items())
+            kept = members[first : self._end(len(members), self._room, path, first)]
+            return {name: self._inner(each, (*path, name)) for name, each in kept}
+        if isinstance(value, list | tuple):
+            items = cast("Sequence[Any]", value)
+            end = self._end(len(items), self._room, path, first)
+            return [self._inner(items[at], (*path, at)) for at in range(first, end)]
+        return value
 
-def _trim(value: Any, path: Path, cuts: list[Cut], left: list[int], more: int) -> Any:
-    left[0] -= 1
-    if isinstance(value, str):
-        if len(value) <= TEXT * more:
-            return value
-        cuts.append(Cut(path, len(value), TEXT * more))
-        return value[: TEXT * more]
-    if isinstance(value, dict):
-        members = list(cast("dict[str, Any]", value).items())
-        kept = members[: _room(len(members), path, cuts, left, more)]
-        return {name: _trim(each, (*path, name), cuts, left, 1) for name, each in kept}
-    if isinstance(value, list | tuple):
-        items = cast("Sequence[Any]", value)
-        several = items[: _room(len(items), path, cuts, left, more)]
-        return [_trim(each, (*path, at), cuts, left, 1) for at, each in enumerate(several)]
-    return value
+    def _inner(self, value: Any, path: Path) -> Any:
+        self._more = 1  # it is the place itself of which more was asked for
+        return self._shown(value, path)
 
+    @property
+    def _room(self) -> int:
+        return max(min(MEMBERS, self._left), 0)
 
-def _room(size: int, path: Path, cuts: list[Cut], left: list[int], more: int) -> int:
-    room = min(size, MEMBERS * more, max(left[0], 0))
-    if room < size:
-        cuts.append(Cut(path, size, room))
-    return room
+    def _end(self, size: int, room: int, path: Path, first: int) -> int:
+        """Return up to where something is shown, and note what is left out."""
+        end = first + room * self._more
+        if end < size:
+            self._cuts.append(Cut(path, size, end))
+        return min(end, size)

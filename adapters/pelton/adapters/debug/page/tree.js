@@ -1,6 +1,6 @@
 // A JSON value as a tree. All of it is text from the log, and is shown as text, never as markup.
 
-import { get, html, segment, sizeOf, useState } from "./lib.js";
+import { get, html, segment, sizeOf, useMemo, useState } from "./lib.js";
 
 const member = (path, name) =>
   /^[A-Za-z_][A-Za-z0-9_]*$/.test(name) ? (path ? `${path}.${name}` : name) : `${path}["${name}"]`;
@@ -13,7 +13,8 @@ const isBlob = (value) =>
  * the paths that stand out.
  */
 export function Tree({ trimmed, more, marked = new Set(), inline = false, class: name = "" }) {
-  const cuts = new Map(trimmed.cuts.map((cut) => [JSON.stringify(cut.path), cut]));
+  // What is fetched later brings cuts of its own along, which are noted here too.
+  const cuts = useMemo(() => new Map(trimmed.cuts.map((cut) => [JSON.stringify(cut.path), cut])), [trimmed]);
   return html`<div class="tree ${inline ? "inline" : ""} ${name}">
     <${Value} value=${trimmed.value} path="" steps=${[]} cuts=${cuts} more=${more} marked=${marked} depth=${0} inline=${inline} />
   </div>`;
@@ -40,13 +41,14 @@ function Text({ value, cut, more, steps }) {
   const [rest, keep] = useState([]);
   const shown = (cut?.shown ?? 0) + rest.reduce((sum, piece) => sum + piece.length, 0);
   const load = async () => {
-    const found = await get(`conversations/${segment(more.context)}/inside`, inside(more, steps, shown));
+    const found = await inside(more, steps, shown);
     keep([...rest, found.value]);
   };
   return html`<span class="v-string">${value}${rest}</span>${cut && shown < cut.size && html`<${More} load=${load} left=${cut.size - shown} what="characters" />`}`;
 }
 
-const inside = ({ context: _, ...where }, steps, first) => ({ ...where, path: JSON.stringify(steps), first });
+const inside = ({ context, ...where }, steps, first) =>
+  get(`conversations/${segment(context)}/inside`, { ...where, path: JSON.stringify(steps), first });
 
 function Members({ value, path, steps, cuts, more, marked, depth, inline }) {
   const list = Array.isArray(value);
@@ -59,7 +61,8 @@ function Members({ value, path, steps, cuts, more, marked, depth, inline }) {
   if (!size) return html`<span class="v-null">${brackets}</span>`;
   const is = open ?? (holds(marked, path) || (inline ? size <= 4 && depth < 2 : depth < 1 || (depth < 3 && size <= 3)));
   const load = async () => {
-    const found = await get(`conversations/${segment(more.context)}/inside`, inside(more, steps, members.length));
+    const found = await inside(more, steps, members.length);
+    for (const each of found.cuts) cuts.set(JSON.stringify(each.path), each);
     const next = list ? found.value.map((each, at) => [members.length + at, each]) : Object.entries(found.value);
     keep([...rest, ...next]);
   };
