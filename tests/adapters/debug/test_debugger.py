@@ -44,7 +44,8 @@ async def boss(turn: Turn) -> str:
             raise AgentError("It is broken.", kind=FailureClass.VALIDATION)
         case _:
             report = await turn.delegate("clerk", turn.text)
-            return await turn.step("weigh", len, report.text, idempotent=True) and report.text
+            await turn.step("weigh", len, report.text, idempotent=True)
+            return report.text
 
 
 @agent

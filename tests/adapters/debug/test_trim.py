@@ -34,11 +34,10 @@ def whole(value: object) -> Any:
 def put(shown: Any, path: tuple[str | int, ...], more: Any) -> Any:
     """Return what is shown with more of what lies under a path."""
     if not path:
-        return {**shown, **more} if isinstance(shown, dict) else shown + more
-    if isinstance(shown, dict):
-        return {**shown, path[0]: put(shown[path[0]], path[1:], more)}
-    at = int(path[0])
-    return [*shown[:at], put(shown[at], path[1:], more), *shown[at + 1 :]]
+        return shown | more if isinstance(more, dict) else shown + more
+    changed = shown.copy()
+    changed[path[0]] = put(shown[path[0]], path[1:], more)
+    return changed
 
 
 @given(values)
