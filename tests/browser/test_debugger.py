@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,6 +14,7 @@ import pytest_asyncio
 from playwright.async_api import Page, async_playwright, expect
 
 from tests.acceptance.running import Dev, ask, eventually, get, message, pelton_itself
+from tests.browser.driving import chromium, link
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 
@@ -70,11 +70,6 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
         yield dev.ready()
 
 
-def link(dev: Dev) -> str:
-    """Return the link that it has printed."""
-    return eventually(lambda: next((e[6:] for e in dev.lines if e.startswith("debug ")), None))
-
-
 def say(dev: Dev, text: str, *, wait: bool = True) -> str:
     """Say something to `boss`; returns the id of the context."""
     params = message(text, messageId=os.urandom(8).hex())
@@ -111,10 +106,8 @@ class Seen:
 @asynccontextmanager
 async def opened(*, width: int = 1280, height: int = 800) -> AsyncGenerator[Page]:
     """Give a page of a browser of its own; at its end nothing may have gone wrong in it."""
-    browser = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    assert browser, "there is no Chromium: install it, or name it: make test-browser CHROMIUM=…"
     async with async_playwright() as driver:
-        running = await driver.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        running = await driver.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         page = await running.new_page(viewport={"width": width, "height": height})
         page.set_default_timeout(30_000)
         seen = Seen(page)

@@ -158,14 +158,14 @@ const KINDS = [
 
 function Filters({ view, route, filters, filter }) {
   return html`<div class="filters-inline">
-    ${view.tasks.length > 1 && html`<select aria-label="Task" value=${route.task} onChange=${(event) => go({ task: event.target.value })}>
+    ${view.tasks.length > 1 && route.tab !== "graph" && html`<select aria-label="Task" value=${route.task} onChange=${(event) => go({ task: event.target.value })}>
       <option value="">all tasks</option>
       ${view.tasks.map((task) => html`<option value=${task.id}>${task.agent} · ${brief(task.id)}</option>`)}
     </select>`}
-    <select aria-label="Kinds" value=${filters.kinds} onChange=${(event) => filter({ ...filters, kinds: event.target.value })}>
+    ${route.tab === "timeline" && html`<select aria-label="Kinds" value=${filters.kinds} onChange=${(event) => filter({ ...filters, kinds: event.target.value })}>
       <option value="">all kinds</option>
       ${KINDS.map(([letter, name]) => html`<option value=${letter}>${name}</option>`)}
     </select>
-    <input type="search" placeholder="Find in entries" aria-label="Find in entries" value=${filters.find} onInput=${(event) => filter({ ...filters, find: event.target.value })} />
+    <input type="search" placeholder="Find in entries" aria-label="Find in entries" value=${filters.find} onInput=${(event) => filter({ ...filters, find: event.target.value })} />`}
   </div>`;
 }

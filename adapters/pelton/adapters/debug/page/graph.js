@@ -59,11 +59,14 @@ function curve(from, to) {
 const Label = ({ edge, to }) => html`<button class="edge-label ${edge.state}" style=${{ left: `${to.x - ACROSS + 4}px`, top: `${to.y + HIGH / 2 - 22}px`, width: `${ACROSS - 8}px` }} title=${`${edge.key}, turn ${edge.turn}, at ${edge.sequence}`} onClick=${() => go({ at: { sequence: edge.sequence, place: 1 }, tab: "timeline" })}>${edge.state === "reported" ? edge.key : edge.state}</button>`;
 
 function Box({ each: { node, branch }, at, hue, chosen }) {
-  const alone = branch.tasks === 1;
+  const spent = (steps) => (steps ? [count(steps, "step")] : []);
+  const tried = node.attempts === node.turns ? count(node.turns, "turn") : count(node.attempts, "attempt");
+  const took = [lasting(node.seconds * 1000), ...spent(node.steps), tried].join(" · ");
+  const below = [`with ${count(branch.tasks - 1, "task")} below`, ...spent(branch.steps)].join(": ");
   return html`<button class="node ${words(node.state)}${chosen ? " chosen" : ""}" style=${{ left: `${at.x}px`, top: `${at.y}px`, width: `${WIDE}px`, height: `${HIGH}px` }} title=${node.task} onClick=${() => go({ task: node.task, tab: "timeline", at: null })}>
-    <span class="line"><span class="agent hue-${hue < 0 ? 0 : hue}">${node.agent}</span><${State} state=${node.state || "elsewhere"} /></span>
+    <span class="line"><span class="agent hue-${hue < 0 ? 0 : hue}">${node.agent}</span><${State} state=${node.state || "not here yet"} /></span>
     <span class="text">${node.text || brief(node.task)}</span>
-    <span class="cost">${lasting(node.seconds * 1000)} · ${count(node.steps, "step")} · ${node.attempts === node.turns ? count(node.turns, "turn") : count(node.attempts, "attempt")}</span>
-    <span class="cost">${node.waits.length ? `waits for ${node.waits.join(", ")}` : alone ? "" : `with ${count(branch.tasks - 1, "task")} below: ${count(branch.steps, "step")}`}</span>
+    <span class="cost">${node.state && took}</span>
+    <span class="cost">${node.waits.length ? `waits for ${node.waits.join(", ")}` : branch.tasks > 1 ? below : ""}</span>
   </button>`;
 }
