@@ -285,6 +285,26 @@ def company() -> Tape:
     return story.tape
 
 
+def usage() -> Tape:
+    """Two turns that report what calls to models took, one of them over two attempts."""
+    story = Story()
+    story.send("write a poem")
+    story.begin()
+    story.spend("small", 120)
+    key = story.step("draft", idempotent=True)
+    story.spend("large", 2_400, key="usage:draft")
+    story.again()
+    story.step_again(key, "draft")
+    story.spend("large", 2_400, key="usage:draft")
+    story.done(key, "a poem")
+    story.end(text="a poem")
+    story.send("another one")
+    story.begin()
+    story.spend("", 7)
+    story.end(text="a song")
+    return story.tape
+
+
 TALES: Final[dict[str, Callable[[], Tape]]] = {
     "short-turns": short_turns,
     "attempts": attempts,
@@ -303,4 +323,5 @@ TALES: Final[dict[str, Callable[[], Tape]]] = {
     "keys": keys,
     "families": families,
     "push": push,
+    "usage": usage,
 }

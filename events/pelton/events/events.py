@@ -180,6 +180,24 @@ class ValueRecorded(TaskEvent, frozen=True, kw_only=True, tag="ValueRecorded.v1"
     value: Any
 
 
+class UsageReported(TaskEvent, frozen=True, kw_only=True, tag="UsageReported.v1"):
+    """A turn says what something took, mostly a call to a `model`.
+
+    Of `input_tokens`, the `cached_tokens` were read from a cache. `cost` is in billionths of the
+    unit of currency that the operator counts in, `duration` in milliseconds. `key` is
+    `usage#<occurrence in the turn>`, or within a step `usage:<its idempotency key>`, which each run
+    of it says again, for each has taken something.
+    """
+
+    key: str
+    model: str = ""
+    input_tokens: Count = 0
+    output_tokens: Count = 0
+    cached_tokens: Count = 0
+    cost: Count = 0
+    duration: Count = 0
+
+
 class TimerSet(TaskEvent, frozen=True, kw_only=True, tag="TimerSet.v1"):
     """A turn sleeps until `due` (RFC 3339)."""
 
@@ -406,6 +424,7 @@ DomainEvent = (
     | StepCompleted
     | StepFailed
     | ValueRecorded
+    | UsageReported
     | TimerSet
     | TimerFired
     | QuestionAsked

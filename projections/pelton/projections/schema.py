@@ -66,7 +66,7 @@ TASKS: Final = Table(
     (
         *("id", "agent", "context_id", "command_id", "state", "timestamp", "status", "metadata"),
         *("sequence", "turns", "attempt", "executor", "history", "artifacts", "answer"),
-        *("pending", "created", "updated", "owner", "waits", "pause", "again_at"),
+        *("pending", "created", "updated", "owner", "waits", "pause", "again_at", "began"),
     ),
 )
 
@@ -121,13 +121,23 @@ REPORTS: Final = Table(
 
 COUNTS: Final = Table("counts", 2, ("agent", "name", "count"))
 
+USAGE: Final = Table(
+    "usage",
+    5,
+    (
+        *("day", "agent", "context_id", "owner", "model"),
+        *("turns", "busy", "calls", "input_tokens", "output_tokens", "cached_tokens"),
+        *("cost", "duration"),
+    ),
+)
+
 DAMAGED: Final = Table("damaged", 1, ("sequence", "subject", "code", "reason"))
 
 POSITION: Final = Table("position", 1, ("sequence", "hash"))
 
 TABLES: Final = (
     *(AGENTS, CONTEXTS, TASKS, MESSAGES, PIECES, PENDING, REJECTED, TAKEN),
-    *(QUESTIONS, DEAD_LETTERS, REDRIVES, DELEGATIONS, REPORTS, COUNTS, DAMAGED, POSITION),
+    *(QUESTIONS, DEAD_LETTERS, REDRIVES, DELEGATIONS, REPORTS, COUNTS, USAGE, DAMAGED, POSITION),
 )
 """All tables in the order of the dump."""
 
@@ -138,7 +148,8 @@ _KEPT_2: Final = (
     *_KEPT_1,
     *("questions", "dead_letters", "redrives", "delegations", "reports", "counts"),
 )
-"""What is read anew from the log after migrations 2 and 3, which cannot tell what they add."""
+_KEPT_3: Final = (*_KEPT_2, "taken")
+"""What is read anew from the log after migrations 2 to 4, which cannot tell what they add."""
 
 MIGRATIONS: Final = (
     Migration(
@@ -349,6 +360,32 @@ MIGRATIONS: Final = (
             "UPDATE position SET sequence = 0, hash = ''",
         ),
         ("DROP INDEX tasks_running", "DROP TABLE taken"),
+    ),
+    Migration(
+        4,
+        "what turns took",
+        (
+            "ALTER TABLE tasks ADD COLUMN began TEXT NOT NULL DEFAULT ''",
+            """CREATE TABLE usage (
+                day TEXT NOT NULL,
+                agent TEXT NOT NULL,
+                context_id TEXT NOT NULL,
+                owner TEXT NOT NULL,
+                model TEXT NOT NULL,
+                turns INTEGER NOT NULL,
+                busy INTEGER NOT NULL,
+                calls INTEGER NOT NULL,
+                input_tokens INTEGER NOT NULL,
+                output_tokens INTEGER NOT NULL,
+                cached_tokens INTEGER NOT NULL,
+                cost INTEGER NOT NULL,
+                duration INTEGER NOT NULL,
+                PRIMARY KEY (day, agent, context_id, owner, model)
+            ) WITHOUT ROWID""",
+            *(f"DELETE FROM {name}" for name in _KEPT_3),  # noqa: S608 - constants
+            "UPDATE position SET sequence = 0, hash = ''",
+        ),
+        ("DROP TABLE usage", "ALTER TABLE tasks DROP COLUMN began"),
     ),
 )
 """All migrations, oldest first."""

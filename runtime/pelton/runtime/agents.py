@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast, overload
+from typing import TYPE_CHECKING, Any, Final, cast, overload
 
 from pelton.events.card import AgentExtension, AgentProfile, AgentSkill
 from pelton.events.commands import WhenBusy
@@ -78,7 +78,7 @@ class Agent:
     """An agent: what it says of itself, the function that takes a turn, and on which terms.
 
     `schedules` are those that its code asks for; `initial` is what it is told once, when a life of
-    it begins.
+    it begins; `options` is JSON that its turns get (`Turn.options`), such as its model and prompt.
     """
 
     profile: AgentProfile
@@ -86,6 +86,7 @@ class Agent:
     terms: Terms = DEFAULT
     schedules: tuple[Schedule, ...] = ()
     initial: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @property
     def name(self) -> str:
@@ -111,6 +112,7 @@ def agent(
     streaming: bool = True,
     schedules: tuple[Schedule, ...] = (),
     initial: str = "",
+    options: Mapping[str, Any] | None = None,
 ) -> Callable[[Run], Agent]: ...
 def agent(
     run: Run | None = None,
@@ -129,6 +131,7 @@ def agent(
     streaming: bool = True,
     schedules: tuple[Schedule, ...] = (),
     initial: str = "",
+    options: Mapping[str, Any] | None = None,
 ) -> Agent | Callable[[Run], Agent]:
     """Make an agent of an `async def` function; used as a decorator, with or without arguments.
 
@@ -161,7 +164,7 @@ def agent(
             extended_skills=extended_skills,
             streaming=streaming,
         )
-        return Agent(profile, run, terms, schedules, initial)
+        return Agent(profile, run, terms, schedules, initial, dict(options or {}))
 
     return make if run is None else make(run)
 

@@ -209,6 +209,7 @@ class Attempt:
             metadata=task.metadata,
             deadline=task.deadline,
             chain=task.delegation.chain if task.delegation else (),
+            options=self._agent.options,
         )
 
     async def _receive(self, key: str) -> Message | None:

@@ -24,6 +24,7 @@ from pelton.events.events import (
     StepCompleted,
     StepFailed,
     StepStarted,
+    UsageReported,
     ValueRecorded,
 )
 from pelton.events.ids import derive
@@ -110,6 +111,17 @@ class Steps:
         value = self._drawn(key, draw)
         self._recorder.emit(ValueRecorded(task_id=self._recorder.task_id, key=key, value=value))
         return value
+
+    def spent(self, say: Callable[[str], UsageReported]) -> None:
+        """Record what something took: within a step whenever it runs, else once for all attempts.
+
+        `say` makes the event for a key.
+        """
+        running = _key.get(None)
+        key = self.key("usage") if running is None else f"usage:{running}"
+        if running is None and self._earlier is not None and key in self._earlier.used:
+            return
+        self._recorder.emit(say(key))
 
     def run(
         self,

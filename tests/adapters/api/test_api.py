@@ -181,6 +181,13 @@ async def test_lists_come_in_pages_that_make_the_whole(place: Town) -> None:
     of_echo = await pages("/v1/events", "olga", agent="echo")
     assert {each["subject"].split(".")[1] for each in of_echo} == {"echo"}
     assert len(of_echo) < len(events)
+    used = await pages("/v1/usage", "olga", by="principal")
+    assert [(each["name"], each["turns"]) for each in used] == [("anna", 7), ("bert", 1)]
+    assert [each["name"] for each in await pages("/v1/usage", "bert", by="principal")] == ["bert"]
+    done = await pages("/v1/audit", "olga", principal="anna")
+    assert [each["command"] for each in done] == ["SendMessage"] * 7
+    assert {each["taskId"] for each in done} == sent
+    assert await pages("/v1/audit", "olga", refused="true") == []
     damage = await pages("/v1/damage", "olga")
     assert [each["subject"] for each in damage] == ["evt.echo.broken", "evt.echo.worse"]
     token = (await place.ask("GET", "/v1/tasks?pageSize=1", "olga")).json()["nextPageToken"]

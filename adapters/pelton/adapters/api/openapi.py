@@ -12,11 +12,10 @@ from pelton.adapters.a2a.errors import FAULTS
 from pelton.adapters.api import live
 from pelton.adapters.api.routes import ROOT, ROUTES, Route
 from pelton.adapters.api.shapes import EventView, Failure, LiveQuery, Query
-from pelton.events.a2a import TaskState
 
 Json = dict[str, Any]
 
-VERSION: Final = "1.1"
+VERSION: Final = "1.2"
 """The version of the API; what is added counts up its second number, what breaks its first."""
 REF: Final = "#/components/schemas/{name}"
 """How a document refers to one of its schemas."""
@@ -127,16 +126,15 @@ def _parameters(query: type[Query], parameter: str = "") -> list[Json]:
         schema = {"type": "string", "minLength": 1}
         named = {"name": parameter, "in": "path", "required": True}
         found.append({**named, "schema": schema})
-    shape = cast("Json", msgspec.json.schema_components([query])[1][query.__name__])
-    for name, member in shape["properties"].items():
+    known = cast("dict[str, Json]", msgspec.json.schema_components([query])[1])
+    for name, member in known[query.__name__]["properties"].items():
         schema = dict(member)
         text = schema.pop("description", "")
-        if "anyOf" in schema:  # what is left out is no parameter that is null
-            schema = _state()
+        # What is left out is no parameter that is null.
+        for each in [schema, *cast("list[Json]", schema.get("anyOf", []))]:
+            if "$ref" in each:
+                values = known[each["$ref"].rpartition("/")[2]]["enum"]
+                schema = {"type": "string", "enum": values}
         schema.pop("default", None)
         found.append({"name": name, "in": "query", "description": text, "schema": schema})
     return found
-
-
-def _state() -> Json:
-    return {"type": "string", "enum": sorted(TaskState)}

@@ -28,6 +28,7 @@ from pelton.events.ids import check_agent
 from pelton.events.principal import Principal, Scope
 from pelton.projections.cursors import read_cursor, write_cursor
 from pelton.projections.read import TaskEntry
+from pelton.runtime.audit import Wanted, audit
 from pelton.runtime.bulk import inline, inline_task
 from pelton.runtime.clock import rfc3339
 from pelton.runtime.log import Record
@@ -277,6 +278,42 @@ async def list_damage(ask: Ask) -> shapes.DamageList:
     )
 
 
+async def list_audit(ask: Ask) -> shapes.AuditList:
+    """List who did what: what was asked, by whom, and what was decided, in the order of the log."""
+    query: shapes.AuditQuery = ask.query
+    asked = ("audit", query.agent, query.principal, str(query.refused))
+    after = _sequence(read_cursor(query.page_token, asked, 1)[0]) if query.page_token else 0
+    found, following = await audit(
+        ask.tenant.account.log,
+        Wanted(principal=query.principal, agent=query.agent, refused=query.refused),
+        after=after,
+        size=query.page_size,
+    )
+    return shapes.AuditList(
+        items=tuple(_shown(shapes.AuditView, each) for each in found),
+        next_page_token=write_cursor((str(following),), asked) if following else "",
+    )
+
+
+async def list_usage(ask: Ask) -> shapes.UsageList:
+    """List what turns took, added up: one's own, or all for those who reach all tasks."""
+    query: shapes.UsageQuery = ask.query
+    await ask.tenant.lists.fresh()
+    page = await ask.tenant.account.models.ledgers.usage(
+        query.by,
+        agent=query.agent or None,
+        owner=ask.principal.owner,
+        since=query.since,
+        page_size=query.page_size,
+        cursor=query.page_token,
+    )
+    return shapes.UsageList(
+        items=tuple(shapes.UsageView.of(each) for each in page.items),
+        next_page_token=page.next,
+        total_size=page.total,
+    )
+
+
 def _shown(shape: type[V], entry: msgspec.Struct, **instead: object) -> V:
     """Return an entry of the read models in a shape whose members have the same names."""
     members = {name: getattr(entry, name) for name in shape.__struct_fields__}
@@ -292,6 +329,8 @@ ROUTES: Final = (
     Route("getTask", "tasks", "task", READ, shapes.OneTask, shapes.TaskView, get_task),
     Route("getPush", "push", "task", READ, shapes.Nothing, shapes.PushView, get_push),
     Route("listInbox", "inbox", "", READ, shapes.OfAgent, shapes.Inbox, list_inbox),
+    Route("listUsage", "usage", "", READ, shapes.UsageQuery, shapes.UsageList, list_usage),
+    Route("listAudit", "audit", "", INSPECT, shapes.AuditQuery, shapes.AuditList, list_audit),
     Route("listEvents", "events", "", INSPECT, shapes.OfAgent, shapes.EventList, list_events),
     Route("getEvent", "events", "sequence", INSPECT, shapes.Nothing, shapes.EventView, get_event),
     Route(

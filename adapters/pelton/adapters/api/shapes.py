@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
 from msgspec import Meta
 
 from pelton.events.a2a import A2A, JsonObject, Message, Task, TaskState
 from pelton.events.card import AgentProfile
+from pelton.projections.ledgers import By, UsageEntry
+from pelton.runtime.audit import Decision
+from pelton.runtime.spending import UNIT
 
 PageSize = Annotated[int, Meta(ge=1, le=100, description="How many entries, at most.")]
 PageToken = Annotated[
@@ -57,6 +60,23 @@ class DeadLetterQuery(OfAgent, frozen=True, kw_only=True):
     """Which dead letters."""
 
     redriven: Annotated[bool, Meta(description="Those too that were done again.")] = False
+
+
+class AuditQuery(OfAgent, frozen=True, kw_only=True):
+    """What was done."""
+
+    principal: Annotated[str, Meta(max_length=256, description="Only what this one did.")] = ""
+    refused: Annotated[bool, Meta(description="Only what was refused.")] = False
+
+
+class UsageQuery(OfAgent, frozen=True, kw_only=True):
+    """Which usage, and how it is added up."""
+
+    by: Annotated[By, Meta(description="What it is added up by.")] = By.AGENT
+    since: Annotated[
+        str,
+        Meta(pattern="^([0-9]{4}-[0-9]{2}-[0-9]{2})?$", description="From this day (UTC) on."),
+    ] = ""
 
 
 class LiveQuery(Query, frozen=True, kw_only=True):
@@ -160,6 +180,62 @@ class DeadLetterView(A2A, frozen=True, kw_only=True, omit_defaults=False):
     time: str
 
 
+class UsageView(A2A, frozen=True, kw_only=True, omit_defaults=False):
+    """What was taken by what has that name: an agent, a model, a day.
+
+    `turns` have ended, and were worked on for `busySeconds` in all. `calls` to models were
+    reported, which took `callSeconds`; of their input tokens, `cachedTokens` came from a cache.
+    `cost` is in the unit of currency that the operator counts in.
+    """
+
+    name: str
+    turns: int
+    busy_seconds: float
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    cost: float
+    call_seconds: float
+
+    @classmethod
+    def of(cls, entry: UsageEntry) -> Self:
+        """Return an entry of the read models in the units of people."""
+        return cls(
+            name=entry.name,
+            turns=entry.turns,
+            busy_seconds=entry.busy / 1_000,
+            calls=entry.calls,
+            input_tokens=entry.input_tokens,
+            output_tokens=entry.output_tokens,
+            cached_tokens=entry.cached_tokens,
+            cost=entry.cost / UNIT,
+            call_seconds=entry.duration / 1_000,
+        )
+
+
+class AuditView(A2A, frozen=True, kw_only=True, omit_defaults=False):
+    """What a principal did, by the commit at `sequence`.
+
+    `command` is what was asked, empty for what needs none: keys, tokens and push configs. `events`
+    are the names of those that came of it. A refusal has the `code` and the `reason` of an error.
+    """
+
+    sequence: int
+    time: str
+    principal: str
+    source: str
+    agent: str
+    context_id: str
+    task_id: str
+    command: str
+    command_id: str
+    decision: Decision
+    code: str
+    reason: str
+    events: tuple[str, ...]
+
+
 class DamageView(A2A, frozen=True, kw_only=True, omit_defaults=False):
     """A record of the log that could not be taken in, and why."""
 
@@ -212,6 +288,21 @@ class DamageList(A2A, frozen=True, kw_only=True, omit_defaults=False):
     """A page of damaged records, in the order of the log."""
 
     items: tuple[DamageView, ...]
+    next_page_token: str
+    total_size: int
+
+
+class AuditList(A2A, frozen=True, kw_only=True, omit_defaults=False):
+    """A page of what was done, in the order of the log; any but the last may have few entries."""
+
+    items: tuple[AuditView, ...]
+    next_page_token: str
+
+
+class UsageList(A2A, frozen=True, kw_only=True, omit_defaults=False):
+    """A page of usage, by name."""
+
+    items: tuple[UsageView, ...]
     next_page_token: str
     total_size: int
 

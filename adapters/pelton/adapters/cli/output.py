@@ -36,6 +36,7 @@ EXITS: Final = {
     "misconfigured": UNAVAILABLE,
     "log-full": UNAVAILABLE,
     "session-damaged": DIFFERENT,
+    "nothing-to-find": DIFFERENT,
 }
 """From an error's code to the exit code of the command that met it; 1 for all others."""
 

@@ -64,6 +64,7 @@ from pelton.events.events import (
     TimerSet,
     TurnEnded,
     TurnStarted,
+    UsageReported,
     ValueRecorded,
     name_of,
 )
@@ -192,7 +193,7 @@ def _told(event: DomainEvent) -> str:
             return _schedule(event)
         case TurnStarted() | AttemptEnded() | TurnEnded():
             return _turn(event)
-        case StepStarted() | StepCompleted() | StepFailed() | ValueRecorded():
+        case StepStarted() | StepCompleted() | StepFailed() | ValueRecorded() | UsageReported():
             return _step(event)
         case _:
             return _wait(event)
@@ -210,7 +211,7 @@ def _turn(event: TurnStarted | AttemptEnded | TurnEnded) -> str:
     return f"{which}: {event.end}{waits}{failure}{again}"
 
 
-def _step(event: StepStarted | StepCompleted | StepFailed | ValueRecorded) -> str:
+def _step(event: StepStarted | StepCompleted | StepFailed | ValueRecorded | UsageReported) -> str:
     match event:
         case StepStarted():
             return event.key if event.attempt == 1 else f"{event.key} (attempt {event.attempt})"
@@ -222,6 +223,14 @@ def _step(event: StepStarted | StepCompleted | StepFailed | ValueRecorded) -> st
             return f"{event.key}: {_failure(event.failure)}{again}"
         case ValueRecorded():
             return f"{event.key} = {_cut(msgspec.json.encode(event.value).decode())}"
+        case UsageReported():
+            return _usage(event)
+
+
+def _usage(event: UsageReported) -> str:
+    tokens = f"{event.input_tokens} + {event.output_tokens} tokens"
+    cost = f", cost {event.cost / 1e9:g}" if event.cost else ""
+    return f"{event.model or event.key}: {tokens}{cost}"
 
 
 def _wait(

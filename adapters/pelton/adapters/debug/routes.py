@@ -279,10 +279,7 @@ async def graph(ask: Ask) -> shapes.GraphView:
 
 def _graph(found: Conversation, query: shapes.Until) -> shapes.GraphView:
     made = found.graph(query.until)
-    nodes = tuple(
-        shapes.NodeView(node=node, branch=shapes.BranchView(**made.branch(node.task)))
-        for node in made.nodes
-    )
+    nodes = tuple(shapes.NodeView(node=node, branch=made.branch(node.task)) for node in made.nodes)
     return shapes.GraphView(until=query.until or 0, nodes=nodes, edges=made.edges)
 
 

@@ -14,7 +14,7 @@ from pelton.adapters.debug.steps import StepRow
 from pelton.adapters.debug.trim import Trimmed
 from pelton.events.a2a import A2A
 from pelton.projections.conversations import ConversationEntry
-from pelton.runtime.replay.graph import Edge, Node
+from pelton.runtime.replay.graph import Edge, Node, Took
 
 Sequence = Annotated[int, Meta(ge=0, le=2**53)]
 Words = Annotated[str, Meta(max_length=200)]
@@ -236,20 +236,11 @@ class MomentView(Shown, frozen=True, kw_only=True):
     state: Trimmed | None
 
 
-class BranchView(Shown, frozen=True, kw_only=True):
-    """What a task and all that it has handed on took."""
-
-    tasks: int
-    turns: int
-    attempts: int
-    steps: int
-
-
 class NodeView(Shown, frozen=True, kw_only=True):
     """A task of the graph, and what its branch took."""
 
     node: Node
-    branch: BranchView
+    branch: Took
 
 
 class GraphView(Shown, frozen=True, kw_only=True):

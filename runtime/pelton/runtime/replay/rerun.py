@@ -13,7 +13,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import msgspec
 
@@ -46,13 +46,13 @@ from pelton.runtime.prompts import Prompts
 from pelton.runtime.recorder import Closed, Recorder
 from pelton.runtime.remote import Remotes
 from pelton.runtime.replay.course import Course
-from pelton.runtime.replay.guard import EffectRefused, no_effects
+from pelton.runtime.replay.guard import no_effects
 from pelton.runtime.replay.script import Entry, Script, entries_of, origin_of, scripts, written
 from pelton.runtime.replay.session import Session
+from pelton.runtime.replay.still import StillLoop
 from pelton.runtime.replay.verdict import Turned, Verdict
 from pelton.runtime.simulation.faults import Faults
 from pelton.runtime.simulation.log import SimulatedLog
-from pelton.runtime.simulation.loop import VirtualLoop
 from pelton.runtime.simulation.server import SimulatedServer
 from pelton.runtime.simulation.world import SimulatedWorld
 from pelton.runtime.steps import Steps
@@ -110,8 +110,8 @@ def _nothing() -> None:
     """There is nothing to look for."""
 
 
-class _Loop(VirtualLoop):
-    """A virtual loop that calls `idle` whenever nothing can run before time goes on."""
+class _Loop(StillLoop):
+    """A still loop that calls `idle` whenever nothing can run before time goes on."""
 
     def __init__(self) -> None:
         super().__init__(limit=_ENDLESS)
@@ -122,15 +122,6 @@ class _Loop(VirtualLoop):
         """The time at which something is due."""
         times = (when for when, _, timer in self._timers if not timer.cancelled())
         return min(times, default=float("inf"))
-
-    def create_connection(self, *_: object, **__: object) -> NoReturn:
-        """Refuse: it is an effect."""
-        raise EffectRefused("a re-run connects to nothing: do it in a step")
-
-    def run_in_executor(self, executor: object, func: object, *args: object) -> NoReturn:
-        """Refuse: what a thread does is an effect."""
-        del executor, func, args
-        raise EffectRefused("a re-run uses no thread: do it in a step")
 
     def _run_once(self) -> None:
         stopping = getattr(self, "_stopping")  # noqa: B009  private

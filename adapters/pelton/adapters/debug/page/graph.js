@@ -59,10 +59,14 @@ function curve(from, to) {
 const Label = ({ edge, to }) => html`<button class="edge-label ${edge.state}" style=${{ left: `${to.x - ACROSS + 4}px`, top: `${to.y + HIGH / 2 - 22}px`, width: `${ACROSS - 8}px` }} title=${`${edge.key}, turn ${edge.turn}, at ${edge.sequence}`} onClick=${() => go({ at: { sequence: edge.sequence, place: 1 }, tab: "timeline" })}>${edge.state === "reported" ? edge.key : edge.state}</button>`;
 
 function Box({ each: { node, branch }, at, hue, chosen }) {
-  const spent = (steps) => (steps ? [count(steps, "step")] : []);
+  const spent = ({ steps, tokens, cost }) => [
+    ...(steps ? [count(steps, "step")] : []),
+    ...(tokens ? [`${tokens.toLocaleString("en")} tokens`] : []),
+    ...(cost ? [cost.toLocaleString("en", { maximumSignificantDigits: 3 })] : []),
+  ];
   const tried = node.attempts === node.turns ? count(node.turns, "turn") : count(node.attempts, "attempt");
-  const took = [lasting(node.seconds * 1000), ...spent(node.steps), tried].join(" · ");
-  const below = [`with ${count(branch.tasks - 1, "task")} below`, ...spent(branch.steps)].join(": ");
+  const took = [lasting(node.seconds * 1000), tried, ...spent(node)].join(" · ");
+  const below = [`with ${count(branch.tasks - 1, "task")} below`, ...spent(branch)].join(" · ");
   return html`<button class="node ${words(node.state)}${chosen ? " chosen" : ""}" style=${{ left: `${at.x}px`, top: `${at.y}px`, width: `${WIDE}px`, height: `${HIGH}px` }} title=${node.task} onClick=${() => go({ task: node.task, tab: "timeline", at: null })}>
     <span class="line"><span class="agent hue-${hue < 0 ? 0 : hue}">${node.agent}</span><${State} state=${node.state || "not here yet"} /></span>
     <span class="text">${node.text || brief(node.task)}</span>
