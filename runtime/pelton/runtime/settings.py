@@ -173,6 +173,14 @@ class BridgeSettings(Section, frozen=True, kw_only=True):
             " Without it, the host of `public_url` and the port it listens on."
         ),
     ] = ""
+    debug_token: Annotated[
+        Secret | None,
+        Meta(
+            description="With it, the bridge serves the debugger at `/debug` to whoever shows it."
+            " `pelton dev` makes one for each run; a bridge that more than this machine reaches"
+            " refuses to have one."
+        ),
+    ] = None
     answer_within: Annotated[
         float,
         Meta(

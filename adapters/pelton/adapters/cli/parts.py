@@ -212,6 +212,7 @@ async def bridge(settings: Settings, stop: Stop, ready: Ready) -> None:
             agents_at=given.agents_at,
             legacy=given.a2a_03,
             tenant=settings.nats.tenant,
+            debug_token=given.debug_token.reveal() if given.debug_token is not None else "",
             answer_within=given.answer_within,
             world=world,
         ) as serving,
