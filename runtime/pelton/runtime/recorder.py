@@ -100,6 +100,11 @@ class Recorder:
         return bool(self._written or self._progress)
 
     @property
+    def context(self) -> Context:
+        """The context as the log has it."""
+        return self._writer.state
+
+    @property
     def turn(self) -> Turn | None:
         """The turn as the log has it, if it is still open."""
         task = self._writer.state.tasks.get(self.task_id)
@@ -115,6 +120,10 @@ class Recorder:
         self._pulse.beat()
         self._buffer.append(event)
         self.linger()
+
+    def beat(self) -> None:
+        """Take note of progress that no event tells of."""
+        self._pulse.beat()
 
     def linger(self) -> None:
         """Write what was emitted within `LINGER`."""
@@ -190,13 +199,20 @@ class Recorder:
         status = TaskStatus(state=state or self.state, message=message, timestamp=self.now())
         self.emit(TaskStatusUpdated(task_id=self.task_id, status=status))
 
-    def text(self, artifact_id: str, name: str, text: str, *, last: bool) -> None:
-        """Let a streamed text go on; see `_Text` for what an earlier attempt has said of it."""
+    def text(
+        self, artifact_id: str, name: str, text: str, *, last: bool, anew: bool = False
+    ) -> None:
+        """Let a streamed text go on; see `_Text` for what an earlier attempt has said of it.
+
+        With `anew` it begins once more: what of it was said before is replaced as this goes on.
+        """
         stream = self._texts.get(artifact_id)
         if stream is None:
             stream = _Text(artifact_id, name, self._recorded(artifact_id))
             self._texts[artifact_id] = stream
             self._written.add(artifact_id)
+        if anew:
+            stream.begin()
         for event in stream.say(self.task_id, text, last=last):
             self.emit(event)
 
@@ -326,6 +342,10 @@ class _Text:
         self._stored: str | None = None
         if len(parts) == 1 and isinstance(parts[0].text, str):
             self._stored = parts[0].text
+
+    def begin(self) -> None:
+        """Begin once more; what was said stands as far as it is said again."""
+        self._said = ""
 
     def say(self, task_id: str, text: str, *, last: bool) -> list[TaskArtifactUpdated]:
         """Return the events that the log lacks after `text` was said."""

@@ -206,8 +206,8 @@ class ExecutorSettings(Section, frozen=True, kw_only=True):
         tuple[str, ...],
         Meta(
             description="Agents to run: `module:name`, `path/to/file.py[:name]`, the name of an"
-            " entry point in the group `pelton.agents`, or `sdk:module:Class`, an `AgentExecutor`"
-            " of a2a-sdk."
+            " entry point in the group `pelton.agents`, or what brings an agent of another kind,"
+            " such as `model:anthropic/NAME`, `cli:PROGRAM ARGUMENT…`, `sdk:module:Class`."
         ),
     ] = ()
     remotes: Annotated[

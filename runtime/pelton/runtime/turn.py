@@ -22,6 +22,7 @@ from pelton.runtime.handing_on import HandingOn
 from pelton.runtime.memory import TurnMemory
 from pelton.runtime.questions import Questions
 from pelton.runtime.recorder import Recorder
+from pelton.runtime.sessions import TurnSession
 from pelton.runtime.spending import check_loop, usage
 from pelton.runtime.steps import Doubt, Steps
 from pelton.runtime.waits import Waits
@@ -120,6 +121,13 @@ class Turn:
         return Questions(self._tools.waits, key=self._tools.steps.key, said=self._said)
 
     @cached_property
+    def session(self) -> TurnSession:
+        """What a framework keeps of the conversation of its own: for adapters."""
+        return TurnSession(
+            self._recorder, self._blobs, context_id=self.context_id, history=lambda: self.history
+        )
+
+    @cached_property
     def _handing_on(self) -> HandingOn:
         return HandingOn(
             self._recorder,
@@ -197,15 +205,26 @@ class Turn:
         self._recorder.progress(await self._said(content, place), state=state)
 
     async def stream(
-        self, text: str, *, name: str = "answer", artifact_id: str = "", last: bool = False
+        self,
+        text: str,
+        *,
+        name: str = "answer",
+        artifact_id: str = "",
+        last: bool = False,
+        anew: bool = False,
     ) -> None:
         """Let the text of an artifact go on, for clients to see as it grows.
 
-        `last` says that it is complete. On a later attempt of the turn, what was streamed before
-        and is streamed again is not sent twice; where it differs, the new text replaces the old.
+        `last` says that it is complete; with `anew` it begins once more, as when a step is tried
+        again. What was streamed before and is streamed again, then or on a later attempt of the
+        turn, is not sent twice; where it differs, the new text replaces the old.
         """
         artifact_id = artifact_id or derive(self.task_id, str(self.number), "artifact", name)
-        self._recorder.text(artifact_id, name, text, last=last)
+        self._recorder.text(artifact_id, name, text, last=last, anew=anew)
+
+    def beat(self) -> None:
+        """Say that it gets on, without words: to be alive is no progress (AS-46)."""
+        self._recorder.beat()
 
     async def artifact(
         self,

@@ -399,6 +399,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--ready", type=int, required=True, help="the pipe to say it on")
     given = parser.parse_args(arguments)
     die_with(given.parent)
+    os.set_inheritable(given.ready, False)  # noqa: FBT003  what we start must not hold it open
 
     def ready(facts: Mapping[str, Any]) -> None:
         os.write(given.ready, msgspec.json.encode(facts))
