@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from pelton.runtime.jetstream import DURABLE, RELAXED, JetStreamLog
-from pelton.runtime.jetstream.profiles import DURABLE, PROFILES, Profile
+from pelton.runtime.jetstream.profiles import PROFILES, Profile
 from pelton.runtime.log import LogMisconfigured
 from pelton.runtime.server import EmbeddedServer, ServerFailed, ServerInUse, find_binary
 
@@ -151,6 +151,19 @@ async def test_waiting_for_the_disk_keeps_it_from_nothing_else(
     async with EmbeddedServer(tmp_path, profile=profile) as server:
         environment = Path(f"/proc/{server.pid}/environ").read_bytes().split(b"\0")
     assert f"GOMAXPROCS={threads}".encode() in environment
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it is read from /proc")
+@pytest.mark.parametrize(("said", "growth"), [(None, "50"), ("100", "100")])
+async def test_its_heap_grows_by_half_unless_it_is_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str | None, growth: str
+) -> None:
+    monkeypatch.delenv("GOGC", raising=False)
+    if said:
+        monkeypatch.setenv("GOGC", said)
+    async with EmbeddedServer(tmp_path) as server:
+        environment = Path(f"/proc/{server.pid}/environ").read_bytes().split(b"\0")
+    assert f"GOGC={growth}".encode() in environment
 
 
 async def test_it_dies_with_the_process_that_started_it(tmp_path: Path) -> None:

@@ -33,6 +33,13 @@ _USER: Final = "pelton"
 _PR_SET_PDEATHSIG: Final = 1
 _POLL: Final = 0.003
 
+_GROWTH: Final = "50"
+"""By how many percent its heap grows before Go looks for garbage.
+
+Most of it are blocks of the log, 8 MiB each, which it keeps for ten seconds after a write, and in
+which there is nothing to look at. With Go's own 100 as many again wait to be freed: at 2,400 turns
+a second 60 MiB more, for one or two percent of a processor less."""
+
 _DYING: Final = 1.0
 """Seconds that a server which was just killed may take to let go of its directory."""
 
@@ -244,7 +251,7 @@ class EmbeddedServer:
         with self._errors.open("wb") as errors:
             self._process = subprocess.Popen(
                 [binary, "--config", config],
-                env={"GOMAXPROCS": _threads(self.profile), **os.environ},
+                env={"GOMAXPROCS": _threads(self.profile), "GOGC": _GROWTH, **os.environ},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
