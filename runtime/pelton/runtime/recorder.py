@@ -36,6 +36,10 @@ LINGER: Final = 0.05
 """Seconds that an event waits for others to be written with."""
 
 
+def _nobody(_: BaseException) -> None:
+    """Hear what nobody wants to know."""
+
+
 class Closed(RuntimeError):
     """The attempt is over: nothing more can be written in it."""
 
@@ -186,6 +190,9 @@ class Recorder:
             self._timer.cancel()
         for write in self._writes:
             write.cancel()
+        # Nobody is told any more: whoever began it and all that it holds are free at once, where a
+        # ring of references would wait for a collection, which costs more than many a turn.
+        self._outlived, self._failed = None, _nobody
 
     def progress(self, message: Message, *, state: TaskState | None = None) -> None:
         """Write a progress message, unless an earlier attempt has written the same in its place.
