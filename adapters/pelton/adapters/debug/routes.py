@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from pelton.adapters.a2a.errors import MethodNotAllowed, ParseError, PathNotFound
 from pelton.adapters.a2a.requests import HttpRequest, violation
-from pelton.adapters.api.routes import Ask as AskApi
+from pelton.adapters.api.route import Ask as AskApi
 from pelton.adapters.api.routes import list_dead_letters, list_inbox, parse_query
 from pelton.adapters.api.shapes import (
     DeadLetterList,
