@@ -8,45 +8,49 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import json
 from typing import Final
 
 _ALPHABET: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
-def letters(count: int, seed: int = 1, alphabet: str = _ALPHABET) -> str:
-    """Return so many letters that look drawn by chance, and follow from the seed."""
-    digest = hashlib.sha512(str(seed).encode()).digest()
+_calls: Final = itertools.count()
+
+
+def letters(count: int, alphabet: str = _ALPHABET) -> str:
+    """Return so many letters that look drawn by chance: others at each call, alike in each run."""
+    digest = hashlib.sha512(str(next(_calls)).encode()).digest()
     while len(digest) < count:
         digest += hashlib.sha512(digest).digest()
     return "".join(alphabet[byte % len(alphabet)] for byte in digest[:count])
 
 
-def hexes(count: int, seed: int = 1) -> str:
-    return letters(count, seed, "0123456789abcdef")
+def hexes(count: int) -> str:
+    return letters(count, "0123456789abcdef")
 
 
-def uppers(count: int, seed: int = 1) -> str:
-    return letters(count, seed, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")
+def uppers(count: int) -> str:
+    return letters(count, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")
 
 
 def _base64(text: str) -> str:
     return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
 
 
-def _pem(label: str, seed: int) -> str:
-    lines = "\n".join(letters(64, seed + line) for line in range(4))
+def _pem(label: str) -> str:
+    lines = "\n".join(letters(64) for _ in range(4))
     return f"-----BEGIN {label}-----\n{lines}\n-----END {label}-----"
 
 
-_JWT: Final = ".".join((_base64('{"alg":"HS256"}'), _base64('{"sub":"anna"}'), letters(43, 7)))
-_BASIC: Final = base64.b64encode(f"anna:{letters(12, 8)}".encode()).decode()
+_JWT: Final = ".".join((_base64('{"alg":"HS256"}'), _base64('{"sub":"anna"}'), letters(43)))
+_BASIC: Final = base64.b64encode(f"anna:{letters(12)}".encode()).decode()
 
 PREFIXED: Final[dict[str, str]] = {
     "pelton-key": f"pelton_{hexes(16)}_{letters(43)}",
     "pelton-key refresh": f"peltonr_{hexes(32)}_{letters(43)}",
     "github-token": f"ghp_{letters(36)}",
-    "github-token app": f"ghs_{letters(36, 2)}",
+    "github-token app": f"ghs_{letters(36)}",
     "github-token fine": f"github_pat_{letters(22)}_{letters(59)}",
     "gitlab-token": f"glpat-{letters(20)}",
     "stripe-key": "sk_" + f"live_{letters(24)}",
@@ -98,7 +102,7 @@ PREFIXED: Final[dict[str, str]] = {
     "square-token": f"sq0atp-{letters(22)}",
     "age-key": f"AGE-SECRET-KEY-1{uppers(58)}",
     "jwt": _JWT,
-    "jwt encrypted": ".".join((_base64('{"alg":"dir"}'), "", *(letters(16, n) for n in range(3)))),
+    "jwt encrypted": ".".join((_base64('{"alg":"dir"}'), "", *(letters(16) for _ in range(3)))),
     "sendgrid-key": f"SG.{letters(22)}.{letters(43)}",
     "vault-token": f"hvs.{letters(24)}",
     "terraform-token": f"{letters(14)}.atlasv1.{letters(67)}",
@@ -118,12 +122,12 @@ PREFIXED: Final[dict[str, str]] = {
     "azure-client-secret": f"abc8Q~{letters(34)}",
     "telegram-token": f"1234567890:AA{letters(33)}",
     "google-refresh-token": f"1//0{letters(60)}",
-    "private-key": _pem("RSA PRIVATE KEY", 10),
-    "private-key pkcs8": _pem("PRIVATE KEY", 20),
-    "private-key openssh": _pem("OPENSSH PRIVATE KEY", 30),
-    "private-key pgp": _pem("PGP PRIVATE KEY BLOCK", 40),
-    "private-key escaped": _pem("EC PRIVATE KEY", 50).replace("\n", "\\n"),
-    "private-key nats": _pem("USER NKEY SEED", 55).replace("-----END", "------END") + "-",
+    "private-key": _pem("RSA PRIVATE KEY"),
+    "private-key pkcs8": _pem("PRIVATE KEY"),
+    "private-key openssh": _pem("OPENSSH PRIVATE KEY"),
+    "private-key pgp": _pem("PGP PRIVATE KEY BLOCK"),
+    "private-key escaped": _pem("EC PRIVATE KEY").replace("\n", "\\n"),
+    "private-key nats": _pem("USER NKEY SEED").replace("-----END", "------END") + "-",
 }
 """Secrets that are known wherever they stand, by what they are called here up to a space."""
 
@@ -218,8 +222,8 @@ HARMLESS: Final[dict[str, str]] = {
     "account number": "arn:aws:iam::123456789012:role/service-role/my-long-role-name",
     "secret by name": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/db-AbCdEf",
     "public key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + letters(43),
-    "certificate": _pem("CERTIFICATE", 60),
-    "public pem": _pem("PUBLIC KEY", 70),
+    "certificate": _pem("CERTIFICATE"),
+    "public pem": _pem("PUBLIC KEY"),
     "public jwk": json.dumps({"kty": "OKP", "crv": "Ed25519", "x": letters(43), "kid": hexes(16)}),
     "stripe public": f"pk_live_{letters(24)}",
     "nats public": f"UA{uppers(54)}",

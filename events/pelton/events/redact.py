@@ -10,7 +10,6 @@ import base64
 import binascii
 import enum
 import re
-import types
 import typing
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -221,7 +220,7 @@ class Redactor:
         made = [self._any(item, depth + 1) for item in items]
         if all(new is old for new, old in zip(made, items, strict=True)):
             return value
-        return made if isinstance(value, list) else tuple(made)
+        return made if isinstance(items, list) else tuple(made)
 
     def _struct(self, value: msgspec.Struct, depth: int) -> msgspec.Struct:
         changes: dict[str, object] = {}
@@ -443,13 +442,10 @@ def _is_content(kind: type, name: str, hint: Any) -> bool:
 
 def leaves(hint: Any) -> Iterator[Any]:
     """Yield the types that a hint is made of."""
-    origin: object = typing.get_origin(hint)
-    if origin is typing.Annotated:
-        yield from leaves(hint.__origin__)
-    elif origin in {typing.Union, types.UnionType, tuple, list, dict}:
-        for each in typing.get_args(hint):
-            yield from leaves(each)
-    else:
+    arguments = typing.get_args(hint)
+    for each in arguments:
+        yield from leaves(each)
+    if not arguments:
         yield hint
 
 
