@@ -132,7 +132,11 @@ THREATS: Final = (
     ),
     Threat("S21", "XSS in a debugger", "", "There is no page of ours, so far."),
     Threat("S22", "Path traversal", "ids never become file names"),
-    Threat("S23", "Secrets in logs", "typed secrets, scrubbed lines"),
+    Threat(
+        "S23",
+        "Secrets in logs",
+        "typed secrets, scrubbed lines, and redaction of all that is stored",
+    ),
     Threat("S24", "Fairness", "rates of tenants and principals, across bridges"),
     Threat(
         "S25",

@@ -216,10 +216,12 @@ class Redactor:
             raise InvalidInput(f"this is nested deeper than {DEEPEST} levels")
         if isinstance(value, dict):
             return self._members(cast("dict[object, object]", value), depth)
-        items = cast("Sequence[object]", value)
+        return self._items(cast("Sequence[object]", value), depth)
+
+    def _items(self, items: Sequence[object], depth: int) -> Sequence[object]:
         made = [self._any(item, depth + 1) for item in items]
         if all(new is old for new, old in zip(made, items, strict=True)):
-            return value
+            return items
         return made if isinstance(items, list) else tuple(made)
 
     def _struct(self, value: msgspec.Struct, depth: int) -> msgspec.Struct:
@@ -293,7 +295,7 @@ class Growing:
 
 
 _CALM: Final = re.compile(
-    r"\s\Z|\A(?!.*(?:[bB]earer|[bB]asic) )[^:=\n]*[a-z,.;)] [A-Z]?[a-z]{0,12}\Z"
+    r"(?s)\s\Z|\A(?!.*(?:earer|asic|uthorization)).*[a-z,.;)]\s[A-Z]?[a-z]{0,12}[,.;!?)]{0,3}\Z"
 )
 """How a text ends after which nothing can have begun: with a space, or words as in prose."""
 _CONTEXT: Final = 256

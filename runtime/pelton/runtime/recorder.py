@@ -351,10 +351,10 @@ class _Text:
     def end(self, task_id: str) -> list[TaskArtifactUpdated]:
         """Return the events that make the log say no more than was said, and all of it."""
         self._hear("", last=True)
-        stored = self._stored or ""
-        if stored == self._said:
+        stored = self._stored
+        if self._said == (stored or ""):
             return []
-        if self._said.startswith(stored):
+        if stored is not None and self._said.startswith(stored):
             return self._update(task_id, self._said[len(stored) :], append=True, last=True)
         return self._update(task_id, self._said, append=False, last=True)
 
