@@ -132,6 +132,11 @@ lock: $(VENV)/.ready
 image:
 	@docker build --tag pelton .
 
+## test-image: run the tests inside the image, as its user and without a network: PYTEST_ARGS=tests/contract
+test-image:
+	@docker build --tag pelton-test --target test .
+	@docker run --rm --network none pelton-test python -m pytest -n auto -p no:cacheprovider $(PYTEST_ARGS)
+
 ## secrets: write .env with random passwords for docker-compose.yml, once
 secrets:
 	@test ! -e .env || { echo '.env is there: delete it first for new passwords' >&2; exit 1; }
@@ -165,4 +170,4 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 		pip --require-hashes -r requirements.lock; pip --no-deps --no-build-isolation -e .; fi
 	@touch $@
 
-.PHONY: demo conformance-agent test test-slow test-browser node check lint format imports types cov accepted simulate chaos fuzz recovery bench bench-turns bench-fairness bench-redaction bench-streams schemas lock image secrets setup clean help
+.PHONY: demo conformance-agent test test-slow test-browser node check lint format imports types cov accepted simulate chaos fuzz recovery bench bench-turns bench-fairness bench-redaction bench-streams schemas lock image test-image secrets setup clean help

@@ -5,6 +5,7 @@ from __future__ import annotations
 import timeit
 from typing import Final
 
+from pelton.events.growing import Growing
 from pelton.events.redact import STANDARD
 from tests.secrets import HARMLESS, TEXTS
 
@@ -32,7 +33,7 @@ def main() -> None:
         number = max(1, 2_000_000 // len(text) // 5)
         seconds = min(timeit.repeat(lambda t=text: STANDARD.text(t), number=number, repeat=7))  # type: ignore[misc]
         print(f"{name:28} {seconds / number * 1e6:10.1f} µs")
-    growing = STANDARD.growing()
+    growing = Growing(STANDARD)
     words = [f" {word}" for word in _PROSE.split()]
     number = 200
     seconds = min(

@@ -42,7 +42,19 @@ def moves(story: Story) -> list[str]:
 
 def _turn_moves(story: Story) -> list[str]:
     turn = story.turn
-    found = ["progress", "write", "write", "step", "step", "again", "end", "end", "value", "sleep"]
+    found = [
+        "progress",
+        "write",
+        "write",
+        "step",
+        "step",
+        "again",
+        "end",
+        "end",
+        "value",
+        "sleep",
+        "spend",
+    ]
     found += ["ask", "delegate", "delegate", "hand back", "fail for now", "give up", "interrupt"]
     if turn.artifacts:
         found += ["append", "append", "withdraw"]
@@ -179,6 +191,9 @@ _MOVES: Final[Mapping[str, Callable[[Story, Pick], object]]] = {
     "end": _end,
     "value": lambda story, pick: story.value(
         pick(st.sampled_from(["now", "uuid"])), pick(json_values)
+    ),
+    "spend": lambda story, pick: story.spend(
+        pick(st.sampled_from(["", "small", "large"])), pick(st.integers(0, 5_000))
     ),
     "sleep": lambda story, _: story.sleep(),
     "fire": lambda story, pick: story.fire(pick(st.sampled_from(_open_timers(story)))),

@@ -52,6 +52,7 @@ from pelton.events.events import (
     TimerSet,
     TurnEnded,
     TurnStarted,
+    UsageReported,
     ValueRecorded,
 )
 from pelton.events.ids import derive, task_id
@@ -366,6 +367,23 @@ class Story:
         """Record a value that every attempt gets alike."""
         key = self._key(name, self.turn.values)
         self.commit(ValueRecorded(task_id=self.task.id, key=key, value=value))
+        return key
+
+    def spend(self, model: str, tokens: int, *, key: str = "") -> str:
+        """Report what a call to a model took; under a key that was used before, once more."""
+        key = key or f"usage#{len(self.turn.used) + 1}"
+        self.commit(
+            UsageReported(
+                task_id=self.task.id,
+                key=key,
+                model=model,
+                input_tokens=tokens,
+                output_tokens=tokens // 2,
+                cached_tokens=tokens // 3,
+                cost=tokens * 1_000,
+                duration=tokens * 2,
+            )
+        )
         return key
 
     def sleep(self) -> str:

@@ -49,6 +49,11 @@ async def leaky(turn: Turn) -> str:
     await turn.artifact([Part(raw=CORPUS["file"], media_type="text/plain")], name="file")
     await turn.artifact(CORPUS["texts"] + "x" * 40_000, name="bulk")
     await turn.artifact([Part(text=said), Part(data=result["harmless"])], name="harmless")
+    await turn.memory.commit(CORPUS["texts"])
+    await turn.memory.put("members", [CORPUS["members"], said])
+    await turn.memory.put("harmless", CORPUS["harmless"])
+    kept = [await turn.memory.get(key=key) for key in ("members", "harmless")]
+    await turn.artifact([Part(data=each.value) for each in kept], name="memory")
     print("said it")
     try:
         await turn.step("broken", fail)
@@ -120,6 +125,8 @@ def test_no_secret_is_in_any_file_or_line(tmp_path: Path) -> None:
         unlike = differing(
             text=(artifacts["harmless"][0]["text"], spoken + redacted),  # what the message said
             result=(artifacts["harmless"][1]["data"], harmless),
+            remembered=(artifacts["memory"][0]["data"][1], spoken + redacted),
+            kept=(artifacts["memory"][1]["data"], harmless),
             sent_text=(sent[0], parts[0]),
             sent_data=(sent[1]["data"]["harmless"], harmless),
             sent_picture=(sent[3], parts[3]),
@@ -132,9 +139,10 @@ def test_no_secret_is_in_any_file_or_line(tmp_path: Path) -> None:
         printed = [
             dev.run("show", tasks[0]["id"]),
             dev.run("timeline", context, "--json"),
+            dev.run("memory", "recall", "harmless", "--agent", "leaky", "--json"),
             dev.run("export", context, "-o", ".pelton/session.pelton"),
         ]
-        assert [done.returncode for done in printed] == [0, 0, 0]
+        assert [done.returncode for done in printed] == [0, 0, 0, 0]
         assert dev.stop() == 0
     outputs = {"dev": "\n".join(dev.lines).encode()}
     outputs |= {f"command {n}": (d.stdout + d.stderr).encode() for n, d in enumerate(printed)}

@@ -34,14 +34,15 @@ def effect(text: str) -> str:
 async def boss(turn: Turn) -> str:
     """Does a step and hands on the rest."""
     await turn.stream(await turn.step("first", effect, turn.text))
+    turn.usage("small", input_tokens=3, output_tokens=4, cost=0.5)
     return (await turn.delegate("helper", f"help with {turn.text}")).text
 
 
-@agent
+@agent(options={"ending": ""})
 async def helper(turn: Turn) -> str:
     """Says what it hears."""
     await turn.step("second", effect, turn.text)
-    return f"heard: {turn.text}"
+    return f"heard: {turn.text}" + (await turn.options())["ending"]
 '''
 CHANGED = PAIR.replace('return f"heard', 'return f"HEARD').replace(
     '"first", effect', '"other", effect'
@@ -144,6 +145,20 @@ def test_graph_draws_who_asked_whom(dev: Dev, sent: dict[str, Any]) -> None:
     assert "delegate#1 reported → helper" in dev.run("graph", sent["id"]).stdout
     assert dev.run("graph", sent["id"], "--format", "dot").stdout.startswith("digraph")
     assert dev.run("graph", sent["id"], "--format", "mermaid").stdout.startswith("flowchart")
+
+
+def test_usage_and_audit_are_told(dev: Dev, sent: dict[str, Any], file: Path) -> None:
+    used = dev.json("usage", "--by", "agent", "--from", "1h")["usage"]
+    assert [(each["name"], each["turns"], each["calls"]) for each in used] == [
+        ("boss", 1, 1),
+        ("helper", 1, 0),
+    ]
+    assert "small" in dev.run("usage", "--by", "model").stdout
+    done = dev.json("audit", "--agent", "boss", "--from", "start")["audit"]
+    told = [(each["command"], each["decision"]) for each in done if each["taskId"] == sent["id"]]
+    assert told == [("SendMessage", "accepted"), ("ReportTask", "accepted")]
+    alone = pelton("audit", "--file", str(file), "--limit", "1", cwd=file.parent)
+    assert "go on with --after" in alone.stdout
 
 
 @pytest.mark.accepts("AS-21", "AS-23")
@@ -282,10 +297,58 @@ def test_a_fork_goes_on_beside_the_original(dev: Dev, sent: dict[str, Any], file
     assert (again.returncode, "is there already" in again.stderr) == (1, True)
 
 
+def test_a_fork_has_other_options_and_results(
+    dev: Dev, sent: dict[str, Any], file: Path, tmp_path: Path
+) -> None:
+    shutil.copy(dev.cwd / "pair.py", tmp_path)
+    command = ["fork", sent["id"], "--file", str(file), "--json", "--agent", "pair.py:boss"]
+    done = pelton(*command, "--stub", 'first="stub "', "--model", "large", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    task = json.loads(done.stdout)["task"]
+    assert task["artifacts"][0]["parts"] == [{"text": "stub "}]
+    assert task["status"]["message"]["parts"] == [{"text": "heard: help with it"}]  # as recorded
+    child = dev.json("graph", sent["id"])["nodes"][1]["task"]
+    command = ["fork", child, "--file", str(file), "--out", "child.pelton", "--json"]
+    own = ["--agent", "pair.py:helper", "--option", 'ending="?"', "--tool", "second=ask"]
+    asked = subprocess.run(
+        [*PELTON, *command, *own],
+        cwd=tmp_path,
+        env=environment(),
+        input='"asked"\n',
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert asked.returncode == 0, asked.stderr
+    said = json.loads(asked.stdout)["task"]["status"]["message"]["parts"]
+    assert said == [{"text": "heard: help with it?"}]
+    assert 'second#1["help with it"]' in asked.stderr
+
+
+def test_bisect_finds_the_input_or_the_version(dev: Dev, sent: dict[str, Any], file: Path) -> None:
+    other = dev.json("send", "boss", "them")["task"]["id"]
+    check = ["--check", "grep -q 'help with it'"]
+    done = dev.run("bisect", sent["id"], other, *check, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["input"], found["before"], found["after"]) == ("message 1", 0.0, 1.0)
+    assert found["bad"] == [{"text": "them"}]
+    versions = ["--agent", "pair.py:boss", "--agent", "pair.py:boss", "--agent", "changed.py:boss"]
+    check = ["--check", "grep -q COMPLETED"]
+    done = dev.run("bisect", f"{file}:{sent['id']}", *versions, *check, "--times", "2")
+    assert done.returncode == 0, done.stderr
+    assert "it is changed.py:boss: pair.py:boss is still good" in done.stdout
+    assert "100% where it is good, 0% where bad" in done.stdout
+    same = dev.run("bisect", f"{file}:{sent['id']}", *versions[:4], *check)
+    assert (same.returncode, "passes at the bad end" in same.stderr) == (5, True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
-        (["fork", "TASK"], 2),
+        (["fork", "TASK@x"], 2),
+        (["bisect", "TASK", "--check", "true"], 2),
+        (["bisect", "TASK", "TASK", "--check", "true"], 1),
         (["fork", "TASK@99999"], 2),
         (["fork", "TASK@99999", "--tools", "odd"], 2),
         (["fork", "TASK@99999", "--tool-result", "first#1=not JSON"], 2),
@@ -302,3 +365,33 @@ def test_what_cannot_be_done_is_said_in_a_sentence(
     done = dev.run(*(each.replace("TASK", sent["id"]) for each in arguments))
     assert done.returncode == code, done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.accepts("AS-25")
+def test_an_imported_session_is_looked_at_by_its_ids_alone(
+    dev: Dev, sent: dict[str, Any], file: Path, tmp_path: Path
+) -> None:
+    shutil.copy(dev.cwd / "pair.py", tmp_path)
+    context, task = sent["contextId"], sent["id"]
+    assert pelton("show", task, cwd=tmp_path).returncode == 4
+    noted = json.loads(pelton("verify", str(file), "--json", cwd=tmp_path).stdout)["digest"]
+    assert pelton("import", str(file), "--digest", "0" * 64, cwd=tmp_path).returncode == 5
+    done = pelton("import", str(file), "--digest", noted, "--json", cwd=tmp_path)
+    found = json.loads(done.stdout)
+    assert [(each["agent"], each["state"]) for each in found["tasks"]] == [
+        ("boss", "TASK_STATE_COMPLETED"),
+        ("helper", "TASK_STATE_COMPLETED"),
+    ]
+    assert json.loads(pelton("import", "--json", cwd=tmp_path).stdout)["sessions"] == [found]
+    for command in (["show", task], ["graph", context]):
+        alone = pelton(*command, "--json", cwd=tmp_path)
+        assert alone.returncode == 0, alone.stderr
+        assert json.loads(alone.stdout) == dev.json(*command)
+    again = pelton("rerun", task, "--agent", "pair.py:boss", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert pelton("diff", task, f"{file}:{task}", cwd=tmp_path).returncode == 0
+    copy = tmp_path / found["file"]
+    copy.chmod(0o600)
+    copy.write_bytes(file.read_bytes().replace(b"help with it", b"help with IT", 1))
+    spoilt = pelton("show", task, cwd=tmp_path)
+    assert (spoilt.returncode, copy.name in spoilt.stderr) == (5, True)

@@ -98,6 +98,10 @@ _OWN: Final = (
         "Schedule",
         "Missed",
         "PushEnd",
+        "MemoryScope",
+        "MemoryCause",
+        "CauseKind",
+        "MemoryRef",
     ),
 )
 

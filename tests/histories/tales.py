@@ -22,7 +22,17 @@ from pelton.events.events import (
     TaskStatusUpdated,
 )
 from pelton.events.ids import task_id
-from tests.histories.aggregates import a_key, an_agent, families, keys, lives, push, schedules
+from tests.histories.aggregates import (
+    a_key,
+    an_agent,
+    families,
+    keys,
+    lives,
+    memories,
+    push,
+    schedules,
+    teams,
+)
 from tests.stories import Story, Tape
 
 S = TaskState
@@ -285,6 +295,26 @@ def company() -> Tape:
     return story.tape
 
 
+def usage() -> Tape:
+    """Two turns that report what calls to models took, one of them over two attempts."""
+    story = Story()
+    story.send("write a poem")
+    story.begin()
+    story.spend("small", 120)
+    key = story.step("draft", idempotent=True)
+    story.spend("large", 2_400, key="usage:draft")
+    story.again()
+    story.step_again(key, "draft")
+    story.spend("large", 2_400, key="usage:draft")
+    story.done(key, "a poem")
+    story.end(text="a poem")
+    story.send("another one")
+    story.begin()
+    story.spend("", 7)
+    story.end(text="a song")
+    return story.tape
+
+
 TALES: Final[dict[str, Callable[[], Tape]]] = {
     "short-turns": short_turns,
     "attempts": attempts,
@@ -303,4 +333,7 @@ TALES: Final[dict[str, Callable[[], Tape]]] = {
     "keys": keys,
     "families": families,
     "push": push,
+    "usage": usage,
+    "teams": teams,
+    "memories": memories,
 }

@@ -21,11 +21,13 @@ from pelton.events.events import (
     DelegationReported,
     TaskDeadLettered,
     TaskDelegated,
+    TurnEnded,
+    UsageReported,
 )
 from pelton.events.turns import Turn
 from pelton.events.upcast import decode_commit
 from pelton.projections.ledger import AT_REST, COUNTS
-from pelton.projections.ledgers import DelegationState
+from pelton.projections.ledgers import By, DelegationState
 from pelton.projections.pages import Page
 from pelton.projections.read import ReadModels, TaskEntry, open_read_models
 from pelton.projections.store import open_store
@@ -106,9 +108,10 @@ def test_ledgers_tell_what_the_domain_folds(
             [each for task in tasks for each in await ledgers.delegations(task)],
             await every(lambda at: models.tasks(page_size=50, cursor=at)),
             await ledgers.counts(),
+            await every(lambda at: ledgers.usage(By.MODEL, page_size=1, cursor=at)),
         )
 
-    inbox, dead, delegations, entries, counts = now(tape, look, batches)
+    inbox, dead, delegations, entries, counts, took = now(tape, look, batches)
 
     folds = {(s.agent, task.id): task for s in stories for task in s.state.tasks.values()}
     events = [
@@ -133,6 +136,14 @@ def test_ledgers_tell_what_the_domain_folds(
         if not entry.pending:
             assert_waits(entry, folds[entry.agent, entry.task.id])
     kinds = [(agent, type(event)) for agent, event in events]
+    assert {
+        each.name: (each.calls, each.cost, each.input_tokens) for each in took if each.calls
+    } == {
+        model: (len(said), sum(e.cost for e in said), sum(e.input_tokens for e in said))
+        for model in ("", "small", "large")
+        if (said := [e for _, e in events if isinstance(e, UsageReported) and e.model == model])
+    }
+    assert sum(each.turns for each in took) == sum(kind is TurnEnded for _, kind in kinds)
     for agent, counted in counts.items():
         assert set(counted) <= set(COUNTS)
         assert counted.get("dead-letters", 0) == kinds.count((agent, TaskDeadLettered))
@@ -246,7 +257,7 @@ def test_delegations_are_open_reported_late_or_dropped() -> None:
 
 async def test_pages_of_ledgers_are_checked(tmp_path: Path) -> None:
     async with open_read_models(tmp_path / "models.db") as models:
-        for list_ in (models.ledgers.inbox, models.ledgers.dead_letters):
+        for list_ in (models.ledgers.inbox, models.ledgers.dead_letters, models.ledgers.usage):
             with pytest.raises(InvalidInput):
                 await list_(page_size=0)
             with pytest.raises(InvalidInput):

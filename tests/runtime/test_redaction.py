@@ -123,10 +123,9 @@ EXEMPT = {
     "diagnosis.py:_permissions": "nothing",
     "writer.py:_stored": "see `commit`",
     "fork.py:plant": "what is recorded already",
-    "rerun.py:_played": "what is recorded already",
+    "rerun.py:_furnish": "what is recorded already",
     "bulk.py:put_blob": "see `offload`",
     "bulk.py:_store": "see `offload`",
-    "forking.py:_begin": "into a log of its own, which is gone afterwards",
     "sweep.py:_send": "into a log of its own, which is gone afterwards",
 }
 """Functions that store something and look for no secrets in it."""

@@ -14,6 +14,7 @@ from pelton.events.access import AccessEvent
 from pelton.events.card import AgentProfile
 from pelton.events.delegation import Delegation, TaskOutcome
 from pelton.events.event import Event
+from pelton.events.memory import AnyMemoryEvent
 from pelton.events.presence import AgentStatus, Fact
 from pelton.events.push import AnyPushEvent
 from pelton.events.schedule import Schedule
@@ -180,6 +181,24 @@ class ValueRecorded(TaskEvent, frozen=True, kw_only=True, tag="ValueRecorded.v1"
     value: Any
 
 
+class UsageReported(TaskEvent, frozen=True, kw_only=True, tag="UsageReported.v1"):
+    """A turn says what something took, mostly a call to a `model`.
+
+    Of `input_tokens`, the `cached_tokens` were read from a cache. `cost` is in billionths of the
+    unit of currency that the operator counts in, `duration` in milliseconds. `key` is
+    `usage#<occurrence in the turn>`, or within a step `usage:<its idempotency key>`, which each run
+    of it says again, for each has taken something.
+    """
+
+    key: str
+    model: str = ""
+    input_tokens: Count = 0
+    output_tokens: Count = 0
+    cached_tokens: Count = 0
+    cost: Count = 0
+    duration: Count = 0
+
+
 class TimerSet(TaskEvent, frozen=True, kw_only=True, tag="TimerSet.v1"):
     """A turn sleeps until `due` (RFC 3339)."""
 
@@ -343,6 +362,16 @@ class AgentPrompted(Event, frozen=True, kw_only=True, tag="AgentPrompted.v1"):
     text: str
 
 
+class AgentTeamChanged(Event, frozen=True, kw_only=True, tag="AgentTeamChanged.v1"):
+    """An agent is in another team, or in none. Lives on `evt.<agent>._agent`.
+
+    With `declared`, the agent's code asks for it. A new life of an agent begins in no team.
+    """
+
+    team: str
+    declared: bool = False
+
+
 class ScheduleSet(Event, frozen=True, kw_only=True, tag="ScheduleSet.v1"):
     """A schedule is there, or in the place of its namesake. Lives on `evt.<agent>._schedules`.
 
@@ -406,6 +435,7 @@ DomainEvent = (
     | StepCompleted
     | StepFailed
     | ValueRecorded
+    | UsageReported
     | TimerSet
     | TimerFired
     | QuestionAsked
@@ -424,6 +454,7 @@ DomainEvent = (
     | AgentRegistered
     | AgentStatusChanged
     | AgentPrompted
+    | AgentTeamChanged
     | ScheduleSet
     | ScheduleRemoved
     | ScheduleFired
@@ -432,7 +463,7 @@ DomainEvent = (
 )
 """The events of contexts and agents."""
 
-AnyEvent = DomainEvent | AccessEvent | AnyPushEvent
+AnyEvent = DomainEvent | AccessEvent | AnyPushEvent | AnyMemoryEvent
 
 EVENTS: Final[tuple[type[AnyEvent], ...]] = AnyEvent.__args__
 """All events, in the order of the documentation."""

@@ -20,7 +20,7 @@ import msgspec
 from msgspec.structs import replace
 
 from pelton.events.a2a import Artifact
-from pelton.events.envelope import Envelope
+from pelton.events.envelope import JSON, Envelope, encode
 from pelton.events.errors import InvalidInput
 from pelton.events.secret_kinds import (
     FAMILIES,
@@ -60,7 +60,19 @@ IDENTITIES: Final = frozenset(
         *("executor", "principal", "by", "approvers", "answers", "roles", "scopes", "waits"),
         *("at", "since", "slot", "first", "last", "due", "again_at", "deadline", "expires"),
         *("until", "overlap", "timestamp", "retry", "cron", "zone", "code", "exception"),
-        *("uri", "origin", "protocol", "extensions", "media_type"),
+        *(
+            "owner",
+            "author",
+            "team",
+            "namespace",
+            "operation",
+            "model",
+            "uri",
+            "origin",
+            "protocol",
+            "extensions",
+            "media_type",
+        ),
         *("accepted_output_modes", "input_modes", "output_modes"),
     )
 )
@@ -157,7 +169,7 @@ class Redactor:
             spans = self.spans(text)
             if not spans:
                 break
-            text = _replaced(text, spans)
+            text = replaced(text, spans)
         return text
 
     def clean(self, value: T) -> T:
@@ -173,10 +185,6 @@ class Redactor:
     def findings(self, value: object) -> tuple[Finding, ...]:
         """Return which secrets a value has, and where."""
         return tuple(_differences(value, self.clean(value), ""))
-
-    def growing(self) -> Growing:
-        """Return what redacts a text that comes in pieces."""
-        return Growing(self)
 
     def spans(self, text: str) -> list[Span]:
         """Return where secrets are, in order and apart."""
@@ -228,10 +236,25 @@ class Redactor:
         changes: dict[str, object] = {}
         for name in _content(type(value)):
             old = getattr(value, name)
-            new = self._raw(old) if name == "raw" else self._any(old, depth)
+            if name == "raw":
+                new = self._raw(old)
+            elif name == "content" and getattr(value, "media_type", "") == JSON:
+                new = self._json(old)
+            else:
+                new = self._any(old, depth)
             if new is not old:
                 changes[name] = new
         return replace(value, **changes) if changes else value
+
+    def _json(self, text: object) -> object:
+        """Return JSON that stands in a text without its secrets."""
+        assert isinstance(text, str)
+        try:
+            value = msgspec.json.decode(text)
+        except (msgspec.DecodeError, RecursionError):
+            return self.text(text)
+        cleaned = self.clean(value)
+        return text if cleaned is value else encode(cleaned).decode()
 
     def _raw(self, raw: object) -> object:
         """Return base64 without the secrets of the text that it spells; other bytes stay."""
@@ -253,59 +276,6 @@ class Redactor:
             made[_free(key, made)] = new
         return made if changed else value
 
-
-class Growing:
-    """Redacts a text that comes in pieces: what may become a secret waits for what follows it."""
-
-    def __init__(self, redactor: Redactor) -> None:
-        self._redactor = redactor
-        self._said = ""  # the end of what was let go, as it came: what it means for what follows
-        self._held = ""
-        self.touched = False
-        """Whether anything was redacted or had to wait."""
-
-    def add(self, piece: str, *, last: bool = False) -> str:
-        """Return what can be told of the text after another piece; with `last`, all of it."""
-        window, begin = self._said + self._held + piece, len(self._said)
-        spans = [span for span in self._redactor.spans(window) if span.end > begin]
-        hold = len(window) if last else self._open(window, spans)
-        self.touched = self.touched or bool(spans) or hold < len(window)
-        spans = [span._replace(start=max(span.start, begin)) for span in spans if span.end <= hold]
-        cleaned = _replaced(window[:hold], spans)
-        self._said, self._held = window[max(0, hold - _CONTEXT) : hold], window[hold:]
-        return cleaned[begin:]
-
-    def _open(self, window: str, spans: Sequence[Span]) -> int:
-        """Return where what may be the beginning of a secret begins at the end of a text."""
-        held = [span.start for span in spans if span.end == len(window)]
-        if held or _CALM.search(window[-_BEFORE:]) or not self._redactor.enabled:
-            return held[0] if held else len(window)
-        start = max(window.rfind(" ", 0, -1), window.rfind("\n", 0, -1), len(window) - _LONGEST) + 1
-        start = max(0, start - _CONTEXT)
-        tail = window[start:]
-        complete = {(span.start, span.end) for span in spans}
-        tried = [tail + rest for rest in _RESTS]
-        spans_tried = (span for each in tried for span in self._redactor.spans(each))
-        begins = [
-            span.start
-            for span in spans_tried
-            if span.start < len(tail) and (span.start + start, span.end + start) not in complete
-        ]
-        return start + min(begins, default=len(tail))
-
-
-_CALM: Final = re.compile(
-    r"(?s)\s\Z|\A(?!.*(?:earer|asic|uthorization)).*[a-z,.;)]\s[A-Z]?[a-z]{0,12}[,.;!?)]{0,3}\Z"
-)
-"""How a text ends after which nothing can have begun: with a space, or words as in prose."""
-_CONTEXT: Final = 256
-_LONGEST: Final = 8192
-_RESTS: Final = (
-    *("A2" * 60, "0a" * 60, "a1B2" * 40),
-    *("0a" * 8 + "_" + "a1B2" * 20, "0a" * 8 + "." + "0a" * 40, "0a0a.a1B2a1B2." + "a1B2" * 20),
-    *(".eyJ0a0a0a0a0a.0a0a0a0a0a", "0a@a"),
-)
-"""What a text may go on with so that a secret of any kind that it has begun is complete."""
 
 STANDARD: Final = Redactor()
 """Looks for all known kinds."""
@@ -362,7 +332,8 @@ def _apart(spans: list[Span]) -> list[Span]:
     return made
 
 
-def _replaced(text: str, spans: Sequence[Span]) -> str:
+def replaced(text: str, spans: Sequence[Span]) -> str:
+    """Return a text in which the kinds of secrets stand in their place."""
     pieces: list[str] = []
     at = 0
     for span in spans:

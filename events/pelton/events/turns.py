@@ -32,6 +32,7 @@ from pelton.events.events import (
     TimerFired,
     TimerSet,
     TurnStarted,
+    UsageReported,
     ValueRecorded,
 )
 
@@ -100,7 +101,8 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     the ids it has written; `received` the messages it has taken while it ran, by the ids of their
     commands. `over` tells how the last attempt ended, None while it runs, as far as the log knows;
     `news` that something has come since that a turn may wait for. `failures` counts the attempts in
-    a row that failed or died without progress.
+    a row that failed or died without progress. `used` are the keys under which it has reported
+    usage.
     """
 
     number: int
@@ -121,6 +123,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     over: AttemptEnded | None = None
     news: bool = False
     failures: int = 0
+    used: frozenset[str] = frozenset()
 
     @property
     def asked(self) -> dict[str, Question]:
@@ -204,6 +207,8 @@ def advance(turn: Turn, event: TaskEvent) -> Turn:
             return _step(turn, event)
         case ValueRecorded():
             return replace(turn, values={**turn.values, event.key: event.value})
+        case UsageReported():
+            return replace(turn, used=turn.used | {event.key})
         case TimerSet():
             timer = Timer(due=event.due)
             return replace(turn, timers={**turn.timers, event.key: timer})

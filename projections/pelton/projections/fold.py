@@ -43,6 +43,7 @@ from pelton.events.events import (
     TimerSet,
     TurnEnded,
     TurnStarted,
+    UsageReported,
     ValueRecorded,
 )
 from pelton.projections.ledger import REFUSALS, TELLS, Ledger, Noted, note_decision
@@ -259,6 +260,7 @@ _OF_TASKS: Final[Mapping[type[Event], Callable[[_Work, TaskRow, Any, Commit], No
     StepCompleted: _counted,
     StepFailed: _counted,
     ValueRecorded: _counted,
+    UsageReported: _counted,
     TimerSet: _counted,
     TimerFired: _counted,
     QuestionAsked: _counted,

@@ -34,11 +34,14 @@ from pelton.events.events import (
     TimerSet,
     TurnEnded,
     TurnStarted,
+    UsageReported,
 )
+from pelton.events.memory import given
 from pelton.events.states import TERMINAL
 from pelton.projections import schema
 from pelton.projections.database import put
 from pelton.projections.rows import Cells, TaskRow, text
+from pelton.projections.usage import Spending
 
 AT_REST: Final = ""
 """The key of what a turn asked that has ended with it: the next message to the task answers it."""
@@ -87,7 +90,9 @@ class Ledger(msgspec.Struct):
     redrives: list[Cells] = []
     delegations: list[Cells] = []
     reports: list[Cells] = []
+    reads: list[Cells] = []
     counts: dict[tuple[str, str], int] = {}
+    spending: Spending = msgspec.field(default_factory=Spending)
 
     def count(self, agent: str, name: str) -> None:
         """Count something that happened to an agent."""
@@ -103,9 +108,11 @@ class Ledger(msgspec.Struct):
         put(database, schema.REDRIVES, self.redrives)
         put(database, schema.DELEGATIONS, self.delegations)
         put(database, schema.REPORTS, self.reports)
+        put(database, schema.MEMORY_READS, self.reads)
         if self.counts:
             counts = [(*key, count) for key, count in self.counts.items()]
             database.execute(_COUNT, (text(counts),))
+        self.spending.write(database)
 
 
 class Noted(msgspec.Struct, frozen=True, gc=False):
@@ -167,9 +174,11 @@ def _turn_started(noted: Noted, event: TurnStarted) -> None:
     elif task.pause in ("", AttemptEnd.HANDED_BACK):
         noted.count(TAKEOVERS)
     task.pause = task.again_at = ""
+    task.began = noted.commit.time if event.attempt > 1 else ""
 
 
 def _attempt_ended(noted: Noted, event: AttemptEnded) -> None:
+    noted.ledger.spending.worked(noted.task, noted.commit, noted.commit.time, over=False)
     noted.task.pause, noted.task.again_at = event.end.value, event.again_at
     if event.end is AttemptEnd.FAILED:
         noted.count(RETRIES)
@@ -177,11 +186,15 @@ def _attempt_ended(noted: Noted, event: AttemptEnded) -> None:
 
 def _turn_ended(noted: Noted, event: TurnEnded) -> None:
     noted.close()
+    task = noted.task
+    noted.ledger.spending.worked(task, noted.commit, task.status.timestamp, over=True)
     if event.outcome in (Outcome.INPUT_REQUIRED, Outcome.AUTH_REQUIRED):
         noted.ask(AT_REST, noted.task.status.message, (), "")
 
 
 def _status(noted: Noted, event: TaskStatusUpdated) -> None:
+    if not noted.task.pause:
+        noted.task.began = noted.task.began or event.status.timestamp
     if event.status.state in TERMINAL:
         noted.close()
 
@@ -205,8 +218,24 @@ def _step_failed(noted: Noted, event: StepFailed) -> None:
         noted.count(RETRIES)
 
 
-def _over(noted: Noted, event: TimerFired | StepStarted | StepCompleted) -> None:
+def _usage(noted: Noted, event: UsageReported) -> None:
+    noted.ledger.spending.called(noted.task, noted.commit, event)
+
+
+def _over(noted: Noted, event: TimerFired | StepStarted) -> None:
     noted.over(event.key)
+
+
+def _completed(noted: Noted, event: StepCompleted) -> None:
+    noted.over(event.key)
+    task = noted.task
+    for ref in given(event.key, event.result):
+        noted.ledger.reads.append(
+            (
+                *(ref.memory_id, ref.version, *noted.place, task.turns, event.key),
+                *(task.context_id, noted.sequence, noted.commit.time),
+            )
+        )
 
 
 def _delegated(noted: Noted, event: TaskDelegated) -> None:
@@ -262,8 +291,9 @@ TELLS: Final[Mapping[type[Event], Callable[[Noted, Any], None]]] = {
     TimerSet: _timer,
     TimerFired: _over,
     StepStarted: _over,
-    StepCompleted: _over,
+    StepCompleted: _completed,
     StepFailed: _step_failed,
+    UsageReported: _usage,
     TaskDelegated: _delegated,
     DelegationReported: _reported,
     TaskDeadLettered: _dead,

@@ -84,6 +84,36 @@ class DelegationEntry(msgspec.Struct, frozen=True, kw_only=True):
     time: str
 
 
+class By(enum.StrEnum):
+    """What usage is added up by."""
+
+    TOTAL = "total"
+    AGENT = "agent"
+    CONTEXT = "context"
+    MODEL = "model"
+    PRINCIPAL = "principal"
+    DAY = "day"
+
+
+class UsageEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """What was taken by what has a name, such as an agent or a model.
+
+    `turns` have ended, and were worked on for `busy` milliseconds in all. `calls` were reported,
+    with their tokens; of the input's, `cached_tokens` came from a cache. `cost` is in billionths of
+    the unit of currency that the operator counts in, `duration` in milliseconds.
+    """
+
+    name: str
+    turns: int
+    busy: int
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    cost: int
+    duration: int
+
+
 _messages: Final = msgspec.json.Decoder(Message)
 _names: Final = msgspec.json.Decoder(tuple[str, ...])
 
@@ -112,6 +142,17 @@ _DELEGATIONS: Final = (
     " FROM delegations d JOIN tasks t ON t.id = d.task_id AND t.agent = d.agent"
     " WHERE d.task_id = ? ORDER BY d.agent, d.turn, d.key"
 )
+
+
+_GROUPS: Final = {
+    By.TOTAL: "'total'",
+    By.AGENT: "agent",
+    By.CONTEXT: "context_id",
+    By.MODEL: "model",
+    By.PRINCIPAL: "owner",
+    By.DAY: "day",
+}
+_SUMS: Final = ", ".join(f"sum({name}) AS {name}" for name in UsageEntry.__struct_fields__[1:])
 
 
 class Ledgers:
@@ -208,6 +249,51 @@ class Ledgers:
     async def delegations(self, task_id: str) -> tuple[DelegationEntry, ...]:
         """Return what a task has handed on, turn by turn."""
         return tuple(_delegation(row) for row in await self._fetch(_DELEGATIONS, (task_id,)))
+
+    async def usage(
+        self,
+        by: By = By.AGENT,
+        *,
+        agent: str | None = None,
+        owner: str | None = None,
+        since: str = "",
+        page_size: int = 50,
+        cursor: str = "",
+    ) -> Page[UsageEntry]:
+        """Return what was taken, added up by what `by` says, in the order of its names.
+
+        With `agent`, by its turns alone; with `owner`, in contexts that it has opened; with `since`
+        on that day (as in 2026-11-27, UTC) and later.
+
+        Raises:
+            InvalidInput: the cursor is not of this list, or the page size not within 1 to 100.
+        """
+        check_size(page_size)
+        asked = ("usage", by.value, agent or "", owner or "", since)
+        group = _GROUPS[by]
+        conditions = ["day >= :since", *(["agent = :agent"] if agent else [])]
+        where = " AND ".join([*conditions, *(["owner = :owner"] if owner is not None else [])])
+        values = {"since": since, "agent": agent, "owner": owner, "limit": page_size + 1}
+        having = "TRUE"
+        if cursor:
+            (values["after"],) = read_cursor(cursor, asked, 1)
+            having = "name > :after"
+        rows = await self._fetch(
+            f"WITH g AS (SELECT {group} AS name, {_SUMS} FROM usage WHERE {where} GROUP BY 1)"  # noqa: S608 - constants
+            " SELECT c.total, p.* FROM (SELECT count(*) AS total FROM g) c"
+            f" LEFT JOIN (SELECT * FROM g WHERE {having} ORDER BY name LIMIT :limit) p",
+            values,
+        )
+        fields = UsageEntry.__struct_fields__
+        listed = [
+            UsageEntry(**dict(zip(fields, row[1:], strict=True)))
+            for row in rows
+            if row[1] is not None
+        ]
+        following = ""
+        if len(listed) > page_size:
+            following = write_cursor((listed[page_size - 1].name,), asked)
+        return Page(items=tuple(listed[:page_size]), next=following, total=rows[0][0])
 
     async def counts(self) -> dict[str, dict[str, int]]:
         """Return what was counted for each agent, by the names in `ledger.COUNTS`."""

@@ -90,7 +90,7 @@ class TaskRow(msgspec.Struct, gc=False):
     that command, `updated` that of the last commit. `owner` is that of its context. `waits` leads
     from the keys of what the task waits for to the times when that is due, `pause` is how its last
     attempt ended while there is no next one, and `again_at` when that one may begin, if the log
-    says so.
+    says so. `began` is when the attempt that runs began.
     """
 
     id: str
@@ -113,6 +113,7 @@ class TaskRow(msgspec.Struct, gc=False):
     waits: dict[str, str] = {}
     pause: str = ""
     again_at: str = ""
+    began: str = ""
 
     def cells(self) -> Cells:
         """Return what SQLite keeps."""
@@ -140,6 +141,7 @@ class TaskRow(msgspec.Struct, gc=False):
             text(self.waits) if self.waits else "{}",
             self.pause,
             self.again_at,
+            self.began,
         )
 
     @classmethod
@@ -147,7 +149,7 @@ class TaskRow(msgspec.Struct, gc=False):
         """Return the row that SQLite kept."""
         id_, agent, context_id, command_id, _, _, status, metadata, *others, artifacts = cells[:14]
         sequence, turns, attempt, executor, history = others
-        answer, pending, created, updated, owner, waits, pause, again_at = cells[14:]
+        answer, pending, created, updated, owner, waits, pause, again_at, began = cells[14:]
         return cls(
             id=id_,
             agent=agent,
@@ -169,6 +171,7 @@ class TaskRow(msgspec.Struct, gc=False):
             waits=_waits.decode(waits),
             pause=pause,
             again_at=again_at,
+            began=began,
         )
 
 

@@ -46,7 +46,11 @@ _INDEXES_2: Final = {
     "dead_letters_by_agent": "dead_letters (agent, sequence)",
 }
 _INDEXES_3: Final = {"tasks_running": "tasks (agent) WHERE attempt IS NOT NULL"}
-INDEXES: Final = _INDEXES_1 | _INDEXES_2 | _INDEXES_3
+_INDEXES_4: Final = {
+    "memories_by_place": "memories (scope, owner, updated)",
+    "memory_reads_by_turn": "memory_reads (task_id, agent)",
+}
+INDEXES: Final = _INDEXES_1 | _INDEXES_2 | _INDEXES_3 | _INDEXES_4
 """Names of the indexes and what they are on: a rebuild makes them last, which is cheaper."""
 
 AGENTS: Final = Table("agents", 1, ("name", "profile", "registered", "updated"))
@@ -66,7 +70,7 @@ TASKS: Final = Table(
     (
         *("id", "agent", "context_id", "command_id", "state", "timestamp", "status", "metadata"),
         *("sequence", "turns", "attempt", "executor", "history", "artifacts", "answer"),
-        *("pending", "created", "updated", "owner", "waits", "pause", "again_at"),
+        *("pending", "created", "updated", "owner", "waits", "pause", "again_at", "began"),
     ),
 )
 
@@ -121,13 +125,53 @@ REPORTS: Final = Table(
 
 COUNTS: Final = Table("counts", 2, ("agent", "name", "count"))
 
+USAGE: Final = Table(
+    "usage",
+    5,
+    (
+        *("day", "agent", "context_id", "owner", "model"),
+        *("turns", "busy", "calls", "input_tokens", "output_tokens", "cached_tokens"),
+        *("cost", "duration"),
+    ),
+)
+
+MEMORIES: Final = Table(
+    "memories",
+    1,
+    (
+        *("number", "id", "scope", "owner", "life", "author", "namespace", "key", "consolidates"),
+        *("version", "content", "media_type", "expires", "writer", "forgotten", "replaced_by"),
+        *("updated", "time", "stopped"),
+    ),
+)
+
+MEMORY_VERSIONS: Final = Table(
+    "memory_versions",
+    2,
+    (
+        *("memory_id", "version", "content", "media_type", "expires", "forgotten", "reason"),
+        *("reverts", "cause", "sources", "operation"),
+        *("sequence", "time", "actor", "commit_id", "correlation"),
+    ),
+)
+
+MEMORY_READS: Final = Table(
+    "memory_reads",
+    6,
+    (
+        *("memory_id", "version", "task_id", "agent", "turn", "key"),
+        *("context_id", "sequence", "time"),
+    ),
+)
+
 DAMAGED: Final = Table("damaged", 1, ("sequence", "subject", "code", "reason"))
 
 POSITION: Final = Table("position", 1, ("sequence", "hash"))
 
 TABLES: Final = (
     *(AGENTS, CONTEXTS, TASKS, MESSAGES, PIECES, PENDING, REJECTED, TAKEN),
-    *(QUESTIONS, DEAD_LETTERS, REDRIVES, DELEGATIONS, REPORTS, COUNTS, DAMAGED, POSITION),
+    *(QUESTIONS, DEAD_LETTERS, REDRIVES, DELEGATIONS, REPORTS, COUNTS, USAGE),
+    *(MEMORIES, MEMORY_VERSIONS, MEMORY_READS, DAMAGED, POSITION),
 )
 """All tables in the order of the dump."""
 
@@ -138,7 +182,8 @@ _KEPT_2: Final = (
     *_KEPT_1,
     *("questions", "dead_letters", "redrives", "delegations", "reports", "counts"),
 )
-"""What is read anew from the log after migrations 2 and 3, which cannot tell what they add."""
+_KEPT_3: Final = (*_KEPT_2, "taken")
+"""What is read anew from the log after migrations 2 to 4, which cannot tell what they add."""
 
 MIGRATIONS: Final = (
     Migration(
@@ -349,6 +394,95 @@ MIGRATIONS: Final = (
             "UPDATE position SET sequence = 0, hash = ''",
         ),
         ("DROP INDEX tasks_running", "DROP TABLE taken"),
+    ),
+    Migration(
+        4,
+        "what turns took, and what agents remember",
+        (
+            "ALTER TABLE tasks ADD COLUMN began TEXT NOT NULL DEFAULT ''",
+            """CREATE TABLE usage (
+                day TEXT NOT NULL,
+                agent TEXT NOT NULL,
+                context_id TEXT NOT NULL,
+                owner TEXT NOT NULL,
+                model TEXT NOT NULL,
+                turns INTEGER NOT NULL,
+                busy INTEGER NOT NULL,
+                calls INTEGER NOT NULL,
+                input_tokens INTEGER NOT NULL,
+                output_tokens INTEGER NOT NULL,
+                cached_tokens INTEGER NOT NULL,
+                cost INTEGER NOT NULL,
+                duration INTEGER NOT NULL,
+                PRIMARY KEY (day, agent, context_id, owner, model)
+            ) WITHOUT ROWID""",
+            """CREATE TABLE memories (
+                number INTEGER NOT NULL PRIMARY KEY,
+                id TEXT NOT NULL UNIQUE,
+                scope TEXT NOT NULL,
+                owner TEXT NOT NULL,
+                life INTEGER NOT NULL,
+                author TEXT NOT NULL,
+                namespace TEXT NOT NULL,
+                key TEXT NOT NULL,
+                consolidates INTEGER NOT NULL,
+                version INTEGER NOT NULL,
+                content TEXT NOT NULL,
+                media_type TEXT NOT NULL,
+                expires TEXT NOT NULL,
+                writer TEXT NOT NULL,
+                forgotten INTEGER NOT NULL,
+                replaced_by TEXT NOT NULL,
+                updated INTEGER NOT NULL,
+                time TEXT NOT NULL,
+                stopped INTEGER NOT NULL
+            )""",
+            """CREATE TABLE memory_versions (
+                memory_id TEXT NOT NULL,
+                version INTEGER NOT NULL,
+                content TEXT NOT NULL,
+                media_type TEXT NOT NULL,
+                expires TEXT NOT NULL,
+                forgotten INTEGER NOT NULL,
+                reason TEXT NOT NULL,
+                reverts INTEGER NOT NULL,
+                cause TEXT NOT NULL,
+                sources TEXT NOT NULL,
+                operation TEXT NOT NULL,
+                sequence INTEGER NOT NULL,
+                time TEXT NOT NULL,
+                actor TEXT NOT NULL,
+                commit_id TEXT NOT NULL,
+                correlation TEXT NOT NULL,
+                PRIMARY KEY (memory_id, version)
+            ) WITHOUT ROWID""",
+            """CREATE TABLE memory_reads (
+                memory_id TEXT NOT NULL,
+                version INTEGER NOT NULL,
+                task_id TEXT NOT NULL,
+                agent TEXT NOT NULL,
+                turn INTEGER NOT NULL,
+                key TEXT NOT NULL,
+                context_id TEXT NOT NULL,
+                sequence INTEGER NOT NULL,
+                time TEXT NOT NULL,
+                PRIMARY KEY (memory_id, version, task_id, agent, turn, key)
+            ) WITHOUT ROWID""",
+            """CREATE VIRTUAL TABLE memory_text USING fts5 (
+                content, tokenize = 'unicode61 remove_diacritics 2'
+            )""",
+            *(f"CREATE INDEX {name} ON {what}" for name, what in _INDEXES_4.items()),
+            *(f"DELETE FROM {name}" for name in _KEPT_3),  # noqa: S608 - constants
+            "UPDATE position SET sequence = 0, hash = ''",
+        ),
+        (
+            "DROP TABLE memory_text",
+            "DROP TABLE memory_reads",
+            "DROP TABLE memory_versions",
+            "DROP TABLE memories",
+            "DROP TABLE usage",
+            "ALTER TABLE tasks DROP COLUMN began",
+        ),
     ),
 )
 """All migrations, oldest first."""

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast, overload
+from typing import TYPE_CHECKING, Any, Final, cast, overload
 
 from pelton.events.card import AgentExtension, AgentProfile, AgentSkill
 from pelton.events.commands import WhenBusy
@@ -78,7 +78,8 @@ class Agent:
     """An agent: what it says of itself, the function that takes a turn, and on which terms.
 
     `schedules` are those that its code asks for; `initial` is what it is told once, when a life of
-    it begins.
+    it begins; `options` is JSON that its turns get (`Turn.options`), such as its model and prompt;
+    `team` is whose memory it shares, if its code names one.
     """
 
     profile: AgentProfile
@@ -86,6 +87,8 @@ class Agent:
     terms: Terms = DEFAULT
     schedules: tuple[Schedule, ...] = ()
     initial: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    team: str = ""
 
     @property
     def name(self) -> str:
@@ -111,6 +114,8 @@ def agent(
     streaming: bool = True,
     schedules: tuple[Schedule, ...] = (),
     initial: str = "",
+    options: Mapping[str, Any] | None = None,
+    team: str = "",
 ) -> Callable[[Run], Agent]: ...
 def agent(
     run: Run | None = None,
@@ -129,6 +134,8 @@ def agent(
     streaming: bool = True,
     schedules: tuple[Schedule, ...] = (),
     initial: str = "",
+    options: Mapping[str, Any] | None = None,
+    team: str = "",
 ) -> Agent | Callable[[Run], Agent]:
     """Make an agent of an `async def` function; used as a decorator, with or without arguments.
 
@@ -136,7 +143,7 @@ def agent(
     its docstring, and without `skills` it has one, which is itself.
 
     Raises:
-        InvalidInput: the name may not name an agent, or a schedule is none.
+        InvalidInput: the name may not name an agent, or the team a team, or a schedule is none.
     """
     for each in schedules:
         check_times(each)
@@ -144,6 +151,8 @@ def agent(
         raise InvalidInput("two schedules have the same name", field="schedules")
 
     def make(run: Run) -> Agent:
+        if team:
+            check_agent(team)
         slug = check_agent(name or _slug(getattr(run, "__name__", "agent")))
         says = description or (getattr(run, "__doc__", None) or "").strip().partition("\n")[0]
         says = says or f"The agent {slug}."
@@ -161,7 +170,7 @@ def agent(
             extended_skills=extended_skills,
             streaming=streaming,
         )
-        return Agent(profile, run, terms, schedules, initial)
+        return Agent(profile, run, terms, schedules, initial, dict(options or {}), team)
 
     return make if run is None else make(run)
 

@@ -37,7 +37,15 @@ _SMALL: Final = 256  # not worth a blob
 Holder = TypeVar("Holder", Message, Artifact)
 
 
-class Blobs(Protocol):
+class StoredBlobs(Protocol):
+    """Where blobs are to be read."""
+
+    async def get_blob(self, sha256: str) -> bytes:
+        """Return the bytes with that hash."""
+        ...
+
+
+class Blobs(StoredBlobs, Protocol):
     """Where blobs are: a log, or `PatientBlobs`."""
 
     @property
@@ -47,10 +55,6 @@ class Blobs(Protocol):
 
     async def put_blob(self, data: bytes) -> str:
         """Store bytes and return their SHA-256."""
-        ...
-
-    async def get_blob(self, sha256: str) -> bytes:
-        """Return the bytes with that hash."""
         ...
 
 
@@ -120,7 +124,7 @@ async def _store(blobs: Blobs, part: Part) -> Part:
     return replace(part, text=unset, raw=unset, data=unset, blob=ref)
 
 
-async def inline(blobs: Blobs, holder: Holder) -> Holder:
+async def inline(blobs: StoredBlobs, holder: Holder) -> Holder:
     """Return a message or artifact as clients see it, every blob back in its place.
 
     Raises:
@@ -131,7 +135,7 @@ async def inline(blobs: Blobs, holder: Holder) -> Holder:
     return replace(holder, parts=tuple([await _fetch(blobs, part) for part in holder.parts]))
 
 
-async def _fetch(blobs: Blobs, part: Part) -> Part:
+async def _fetch(blobs: StoredBlobs, part: Part) -> Part:
     ref = part.blob
     if ref is None:
         return part
@@ -145,13 +149,13 @@ async def _fetch(blobs: Blobs, part: Part) -> Part:
     raise BlobMissing("a reference to a blob names no member of a part")
 
 
-async def _status(blobs: Blobs, status: TaskStatus) -> TaskStatus:
+async def _status(blobs: StoredBlobs, status: TaskStatus) -> TaskStatus:
     if status.message is None:
         return status
     return replace(status, message=await inline(blobs, status.message))
 
 
-async def inline_task(blobs: Blobs, task: Task) -> Task:
+async def inline_task(blobs: StoredBlobs, task: Task) -> Task:
     """Return a task as clients see it; see `inline`."""
     holders: list[Message | Artifact] = [*task.history, *task.artifacts]
     if task.status.message is not None:
@@ -166,7 +170,7 @@ async def inline_task(blobs: Blobs, task: Task) -> Task:
     )
 
 
-async def inline_response(blobs: Blobs, response: StreamResponse) -> StreamResponse:
+async def inline_response(blobs: StoredBlobs, response: StreamResponse) -> StreamResponse:
     """Return an event of a stream as clients see it; see `inline`."""
     if response.task is not None:
         return StreamResponse(task=await inline_task(blobs, response.task))

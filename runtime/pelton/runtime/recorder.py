@@ -23,6 +23,7 @@ from pelton.events.events import (
     TaskArtifactWithdrawn,
     TaskStatusUpdated,
 )
+from pelton.events.growing import Growing
 from pelton.events.redact import Redactor
 from pelton.events.turns import Turn
 from pelton.runtime.bulk import THRESHOLD, Blobs, offload
@@ -328,7 +329,7 @@ class _Text:
         self, artifact_id: str, name: str, recorded: Artifact | None, redactor: Redactor
     ) -> None:
         self._id, self._name, self._redactor = artifact_id, name, redactor
-        self._growing = redactor.growing()
+        self._growing = Growing(redactor)
         self._whole: list[str] = []
         self._said = ""
         parts = join(recorded.parts) if recorded is not None else ()

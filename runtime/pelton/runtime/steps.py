@@ -18,12 +18,14 @@ import structlog
 
 from pelton.events.a2a import BlobRef
 from pelton.events.envelope import digest, encode
+from pelton.events.errors import InvalidInput
 from pelton.events.events import (
     Failure,
     FailureClass,
     StepCompleted,
     StepFailed,
     StepStarted,
+    UsageReported,
     ValueRecorded,
 )
 from pelton.events.ids import derive
@@ -103,6 +105,17 @@ class Steps:
         self._asked.add(key)
         return key
 
+    def latest(self, name: str) -> str:
+        """Return the key of the last step of that name, or of that key.
+
+        Raises:
+            InvalidInput: this attempt has asked for none.
+        """
+        key = name if name in self._asked else f"{name}#{self._occurrences[name]}"
+        if key not in self._asked:
+            raise InvalidInput(f"this turn has no step {name[:80]!r}", field="step")
+        return key
+
     def value(self, name: str, draw: Callable[[], Any]) -> Any:
         """Return a value that every attempt gets alike: drawn the first time, then recorded."""
         key = self.key(name)
@@ -111,6 +124,17 @@ class Steps:
         value = self._drawn(key, draw)
         self._recorder.emit(ValueRecorded(task_id=self._recorder.task_id, key=key, value=value))
         return value
+
+    def spent(self, say: Callable[[str], UsageReported]) -> None:
+        """Record what something took: within a step whenever it runs, else once for all attempts.
+
+        `say` makes the event for a key.
+        """
+        running = _key.get(None)
+        key = self.key("usage") if running is None else f"usage:{running}"
+        if running is None and self._earlier is not None and key in self._earlier.used:
+            return
+        self._recorder.emit(say(key))
 
     def run(
         self,

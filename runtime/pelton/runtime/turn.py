@@ -9,18 +9,20 @@ from functools import cached_property
 from typing import Any, Final, NamedTuple, NoReturn, TypeVar, TypeVarTuple, cast, overload
 from uuid import UUID
 
-import msgspec
-
 from pelton.events.a2a import Artifact, Message, Part, Role, TaskState, text_of
-from pelton.events.delegation import DelegationRefused, check_chain, elsewhere, from_agent
-from pelton.events.errors import InvalidInput, PeltonError, UnknownAgent
-from pelton.events.events import Failure, FailureClass, TaskDelegated
-from pelton.events.ids import check_id, context_of, derive, task_id
+from pelton.events.errors import InvalidInput, PeltonError
+from pelton.events.events import Failure, FailureClass
+from pelton.events.ids import derive
+from pelton.events.memory import STEPS
 from pelton.events.retries import Retry
-from pelton.runtime.answers import Approval, DelegationFailed, Report
+from pelton.runtime import options
+from pelton.runtime.answers import Approval, Report
 from pelton.runtime.bulk import Blobs, inline, offload
+from pelton.runtime.handing_on import HandingOn
+from pelton.runtime.memory import TurnMemory
 from pelton.runtime.questions import Questions
 from pelton.runtime.recorder import Recorder
+from pelton.runtime.spending import check_loop, usage
 from pelton.runtime.steps import Doubt, Steps
 from pelton.runtime.waits import Waits
 
@@ -62,6 +64,7 @@ class Turn:
         tools: Callable[[Callable[[str], Awaitable[Doubt]]], Tools],
         receive: Callable[[str], Awaitable[Message | None]],
         know: Callable[[str], Awaitable[bool]],
+        remember: Callable[[Steps], TurnMemory],
         blobs: Blobs,
         agent: str,
         actor: str,
@@ -73,11 +76,13 @@ class Turn:
         metadata: dict[str, Any],
         deadline: str,
         chain: tuple[str, ...],
+        options: Mapping[str, Any],
     ) -> None:
+        self._options, self._chosen = options, cast("dict[str, Any] | None", None)
         self._recorder = recorder
         self._blobs = blobs
         self._make_tools, self._receive = tools, receive
-        self._know = know
+        self._know, self._remember = know, remember
         self._deadline, self._chain = deadline, (*chain, agent)
         self._replies: list[tuple[Message, bool]] = []
         self.agent: Final = agent
@@ -107,13 +112,79 @@ class Turn:
         return self._make_tools(self._doubt)
 
     @cached_property
+    def _choosing(self) -> asyncio.Lock:
+        return asyncio.Lock()
+
+    @cached_property
     def _questions(self) -> Questions:
         return Questions(self._tools.waits, key=self._tools.steps.key, said=self._said)
+
+    @cached_property
+    def _handing_on(self) -> HandingOn:
+        return HandingOn(
+            self._recorder,
+            *self._tools,
+            know=self._know,
+            agent=self.agent,
+            number=self.number,
+            deadline=self._deadline,
+            chain=self._chain,
+        )
+
+    @cached_property
+    def memory(self) -> TurnMemory:
+        """What the agent remembers beyond this conversation; each use of it is a step."""
+        return self._remember(self._tools.steps)
 
     @property
     def text(self) -> str:
         """The text of the message."""
         return text_of(self.message.parts)
+
+    async def options(self) -> dict[str, Any]:
+        """Return the options of the agent for this turn, such as its model and its prompt.
+
+        They are what `@agent(options=…)` says, or a fork has put in their place, recorded when they
+        are first asked for: alike on every attempt, however the code has changed since.
+        """
+        async with self._choosing:
+            if self._chosen is None:
+                own = await options.pack(self._options, self._blobs.put_blob)
+                value = self._tools.steps.value(options.NAME, lambda: own)
+                self._chosen = await options.unpack(value, self._blobs.get_blob)
+        return dict(self._chosen)
+
+    def usage(
+        self,
+        model: str = "",
+        *,
+        input_tokens: int = 0,
+        output_tokens: int = 0,
+        cached_tokens: int = 0,
+        cost: float = 0.0,
+        seconds: float = 0.0,
+    ) -> None:
+        """Report what a call to a model took: tokens, money, time (`pelton usage` adds them up).
+
+        Of `input_tokens`, the `cached_tokens` came from a cache. Reported by the agent, it counts
+        once however many attempts the turn takes; within a step, each time that the step runs.
+
+        Raises:
+            InvalidInput: a number is negative, or this is called from a thread.
+        """
+        check_loop()
+        self._tools.steps.spent(
+            lambda key: usage(
+                self.task_id,
+                key,
+                model,
+                input_tokens=input_tokens,
+                output_tokens=output_tokens,
+                cached_tokens=cached_tokens,
+                cost=cost,
+                seconds=seconds,
+            )
+        )
 
     async def status(self, content: Content, *, auth: bool = False) -> None:
         """Report progress: clients that stream see it, and it becomes part of the conversation.
@@ -236,6 +307,8 @@ class Turn:
             StepError: `fn` raised, now or on the attempt that ran it, for the last time.
             NondeterminismError: an earlier attempt has called it with other arguments.
         """
+        if name.startswith(STEPS):
+            raise InvalidInput(f"the names of steps of memory begin with {STEPS!r}", field="name")
         return self._tools.steps.run(
             name, fn, args, key=key, idempotent=idempotent, retry=retry, deadline=deadline
         )
@@ -363,61 +436,9 @@ class Turn:
             UnknownAgent: no such agent was ever served here.
         """
         key = self._tools.steps.key("delegate")
-        return self._delegate(key, agent, content, context_id=context_id, task=task, within=within)
-
-    async def _delegate(
-        self,
-        key: str,
-        agent: str,
-        content: Content,
-        *,
-        context_id: str,
-        task: str,
-        within: float | None,
-    ) -> Report:
-        check_chain(self._chain, agent)
-        known, abroad = await self._know(agent), elsewhere(agent)
-        if not self._tools.steps.value(f"known:{key}", lambda: known):
-            if abroad:
-                raise DelegationRefused("no agent at that URL may be asked: see executor.remotes")
-            raise UnknownAgent(f"there is no agent {agent!r} to delegate to")
-        command_id = derive("delegate", self.task_id, str(self.number), key)
-        if task and abroad:
-            check_id(task, "taskId")
-        elif task:
-            context_id = context_of(task)
-        elif context_id:
-            check_id(context_id, "contextId")
-        else:
-            context_id = derive("context", self.task_id, str(self.number), key)
-        message = Message(
-            message_id=command_id,
-            role=Role.USER,
-            context_id=context_id,
-            task_id=task,
-            parts=_parts(content),
+        return self._handing_on.delegate(
+            key, agent, _parts(content), context_id=context_id, task=task, within=within
         )
-        message = msgspec.structs.replace(
-            message, metadata=from_agent(message, self.agent, self.task_id)
-        )
-        child = task or ("" if abroad else task_id(context_id, command_id))
-        outcome, failure = await self._tools.waits.delegate(
-            TaskDelegated(
-                task_id=self.task_id,
-                key=key,
-                agent=agent,
-                context_id=context_id,
-                command_id=command_id,
-                child=child,
-                message=message,
-                chain=self._chain,
-                deadline=self._until(key, within),
-            )
-        )
-        report = Report.of(agent, context_id, outcome)
-        if report.state not in {TaskState.COMPLETED, TaskState.INPUT_REQUIRED}:
-            raise DelegationFailed(report, failure)
-        return report
 
     async def gather(self, *calls: Awaitable[R]) -> list[R | Exception]:
         """Await several calls at the same time, and return what came of each, in their order.
@@ -434,13 +455,6 @@ class Turn:
 
     async def _doubt(self, run: str) -> Doubt:
         return await self._questions.doubt(run)
-
-    def _until(self, key: str, within: float | None) -> str:
-        """Return the deadline of what is handed on: the earlier of ours and its own."""
-        if within is None:
-            return self._deadline
-        own = self._tools.steps.value(f"deadline:{key}", lambda: self._recorder.now(within))
-        return min(time for time in (own, self._deadline) if time)
 
     async def _said(self, content: Content, place: str) -> Message:
         return await offload(

@@ -19,7 +19,7 @@ from pelton.runtime.agents import Agent, agent
 from pelton.runtime.jetstream.log import JetStreamLog
 from pelton.runtime.replay.archive import open_file
 from pelton.runtime.replay.diff import diff
-from pelton.runtime.replay.fork import Chosen, Later, Tools, plant, prefix
+from pelton.runtime.replay.fork import Chosen, Later, Policy, Tools, plant, prefix
 from pelton.runtime.replay.session import Session, task_session
 from pelton.runtime.turn import Turn
 from tests.docs.generate import ROOT
@@ -109,7 +109,7 @@ async def forked(
     ]
     now = datetime.now(UTC)
     records = prefix(session, first[0], events=first[1], now=now)
-    steps = partial(Chosen, lambda _: tools, Later(session, first[0]))
+    steps = partial(Chosen, Policy(tools), Later(session, first[0]))
     async with JetStreamLog.open(await account()) as log:
         await plant(log, session, records)
         async with serving(log, agent_, steps=steps):

@@ -11,6 +11,8 @@ import typer
 
 from pelton.adapters.cli import (
     agents,
+    audit,
+    bisect,
     card,
     chaos,
     conversation,
@@ -21,6 +23,7 @@ from pelton.adapters.cli import (
     doctor,
     fork,
     keys,
+    memory,
     new,
     people,
     push,
@@ -34,6 +37,7 @@ from pelton.adapters.cli import (
     tail,
     tasks,
     tokens,
+    usage,
     walk,
 )
 from pelton.adapters.cli.output import FAILED, OK, USAGE, Output, exit_code, first_of
@@ -74,15 +78,20 @@ app.command("graph")(conversation.graph)
 app.command("rerun")(rerun.rerun)
 app.add_typer(rerun.test, name="test")
 app.command("fork")(fork.fork)
+app.command("bisect")(bisect.bisect)
 app.command("diff")(diff.diff)
 app.command("export")(sessions.export)
 app.command("verify")(sessions.verify)
+app.command("import")(sessions.bring)
 app.command("inbox")(people.inbox)
 app.command("answer")(people.answer)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(agents.app, name="agents")
 app.add_typer(schedules.app, name="schedules")
+app.add_typer(memory.app, name="memory")
 app.command("tail")(tail.tail)
+app.command("usage")(usage.usage)
+app.command("audit")(audit.audit)
 app.command("rebuild")(rebuild.rebuild)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)

@@ -61,8 +61,13 @@ async def open_log(settings: Settings) -> AsyncGenerator[JetStreamLog, None]:
 
 
 @contextlib.asynccontextmanager
-async def open_reader(settings: Settings, file: Path | None) -> AsyncGenerator[Reader, None]:
+async def open_reader(
+    settings: Settings, file: Path | None, about: str = ""
+) -> AsyncGenerator[Reader, None]:
     """Give what is to be looked at, while the context lasts: a session file, or the log.
+
+    What is not on the log, or where there is none, is looked for among the sessions that were
+    imported: `about` is the id of the context or task.
 
     Raises:
         SessionDamaged: the file is none, or not as it was written.
@@ -72,17 +77,44 @@ async def open_reader(settings: Settings, file: Path | None) -> AsyncGenerator[R
 
         yield open_file(file).session
         return
+    from pelton.adapters.cli.library import Library
+
+    library = Library(settings.directory)
+    known = bool(about) and not library.empty
+    if known and not _reachable(settings) and (session := library.find(about)) is not None:
+        yield session
+        return
     async with open_log(settings) as log:
-        yield log
+        if known and not await _holds(log, about):
+            yield library.find(about) or log
+        else:
+            yield log
+
+
+async def _holds(log: Reader, about: str) -> bool:
+    """Whether a log has the context that an id names, or that a task of it is in."""
+    from pelton.events.ids import token
+    from pelton.runtime.replay.session import check_context
+
+    return bool(await log.latest(f"cmd.*.{token(check_context(about))}"))
+
+
+def _reachable(settings: Settings) -> bool:
+    """Whether there is a log to look at, as far as is known here."""
+    return settings.nats.url is not None or running(settings.directory) is not None
 
 
 def on_reader(
-    settings: Settings, file: Path | None, work: Callable[[Reader], Coroutine[Any, Any, T]]
+    settings: Settings,
+    file: Path | None,
+    work: Callable[[Reader], Coroutine[Any, Any, T]],
+    *,
+    about: str = "",
 ) -> T:
-    """Run `work` on a session file or the log, and return what it returned."""
+    """Run `work` on what `open_reader` gives, and return what it returned."""
 
     async def run() -> T:
-        async with open_reader(settings, file) as reader:
+        async with open_reader(settings, file, about) as reader:
             return await work(reader)
 
     return asyncio.run(run())

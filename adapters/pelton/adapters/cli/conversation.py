@@ -11,7 +11,7 @@ from pelton.adapters.cli import options
 from pelton.adapters.cli.output import Output, words
 
 if TYPE_CHECKING:
-    from pelton.runtime.replay.graph import Edge, Graph
+    from pelton.runtime.replay.graph import Edge, Graph, Took
     from pelton.runtime.replay.session import Reader, Session
 
 Context = Annotated[
@@ -77,7 +77,8 @@ def _session(
     async def read(reader: Reader) -> Session:
         return await session_of(reader, check_context(context), blobs=False)
 
-    return on_reader(options.settings(config, data=data, nats__url=nats), file, read)
+    settings = options.settings(config, data=data, nats__url=nats)
+    return on_reader(settings, file, read, about=context)
 
 
 def _tree(found: Graph) -> list[str]:
@@ -109,12 +110,16 @@ def _branch(
         yield from _branch(found, each.child, each, indent + "  ", told)
 
 
-def _cost(took: dict[str, int], seconds: float) -> str:
-    if not took["turns"]:
+def _cost(took: Took, seconds: float) -> str:
+    if not took.turns:
         return ""
-    parts = [
-        f"{took[name]} {name if took[name] != 1 else name[:-1]}" for name in ("turns", "steps")
-    ]
-    if took["tasks"] > 1:
-        parts.insert(0, f"{took['tasks']} tasks")
-    return f"  ({', '.join(parts)}, {seconds:.3f} s)"
+    counts = {"turns": took.turns, "steps": took.steps}
+    parts = [f"{count} {name if count != 1 else name[:-1]}" for name, count in counts.items()]
+    if took.tasks > 1:
+        parts.insert(0, f"{took.tasks} tasks")
+    parts.append(f"{seconds:.3f} s")
+    if took.tokens:
+        parts.append(f"{took.tokens} tokens")
+    if took.cost:
+        parts.append(f"cost {took.cost:g}")
+    return f"  ({', '.join(parts)})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from pelton.adapters.cli.output import DIFFERENT, OK, CommandFailed, Output
 
 if TYPE_CHECKING:
     from pelton.runtime.replay.session import Reader, Session
+    from pelton.runtime.settings import Settings
 
 
 def diff(
@@ -24,24 +26,11 @@ def diff(
     json: options.Json = False,
 ) -> int:
     """Compare two tasks, event by event; a file may name its task: fork.pelton:TASK."""
-    from pelton.adapters.cli.connect import on_reader
     from pelton.runtime.replay import diff as diffs
-    from pelton.runtime.replay.session import task_session
 
     settings = options.settings(config, data=data, nats__url=nats)
-    sides = [_side(each) for each in (left, right)]
-    tasks = [task for _, task in sides if task]
-    if not tasks:
-        raise CommandFailed("of which task? Write fork.pelton:TASK", "usage")
-
-    def session(file: Path | None, task: str) -> Session:
-        async def read(reader: Reader) -> Session:
-            return await task_session(reader, task, blobs=False)
-
-        return on_reader(settings, file, read)
-
-    one, other = ((file, task or tasks[0]) for file, task in sides)
-    found = diffs.diff(session(*one), one[1], session(*other), other[1])
+    one, other = sessions_of(settings, [left, right], blobs=False)
+    found = diffs.diff(*one, *other)
     lines = [f"{found.alike} events are alike, {len(found.differences)} differ"]
     lines += [line for each in found.differences for line in each.lines()]
     Output(json=json).result(
@@ -49,6 +38,31 @@ def diff(
         lines,
     )
     return DIFFERENT if found.differences else OK
+
+
+def sessions_of(
+    settings: Settings, sides: Sequence[str], *, blobs: bool = True
+) -> list[tuple[Session, str]]:
+    """Return the sessions and tasks that are named: a file without one has that of another side.
+
+    Raises:
+        CommandFailed: no task is named at all.
+    """
+    from pelton.adapters.cli.connect import on_reader
+    from pelton.runtime.replay.session import task_session
+
+    named = [_side(each) for each in sides]
+    tasks = [task for _, task in named if task]
+    if not tasks:
+        raise CommandFailed("of which task? Write fork.pelton:TASK", "usage")
+
+    def session(file: Path | None, task: str) -> Session:
+        async def read(reader: Reader) -> Session:
+            return await task_session(reader, task, blobs=blobs)
+
+        return on_reader(settings, file, read, about=task)
+
+    return [(session(file, task or tasks[0]), task or tasks[0]) for file, task in named]
 
 
 def _side(text: str) -> tuple[Path | None, str]:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from pelton.adapters.cli import options
+from pelton.adapters.cli import options, policies
 from pelton.adapters.cli.output import CommandFailed, Output, words
 
 if TYPE_CHECKING:
-    from pelton.adapters.cli.forking import Forked
     from pelton.runtime.agents import Agent
-    from pelton.runtime.replay.fork import Tools
     from pelton.runtime.replay.session import Reader, Session
+    from pelton.runtime.replay.trial import Ran
     from pelton.runtime.settings import Settings
 
 
@@ -28,7 +27,11 @@ _PLACE: Final = re.compile(
 
 def fork(
     place: Annotated[
-        str, typer.Argument(metavar="TASK@SEQ[/EVENT]", help="Where, as pelton step shows it.")
+        str,
+        typer.Argument(
+            metavar="TASK[@SEQ[/EVENT]]",
+            help="Where, as pelton step shows it; without a sequence, before its first turn.",
+        ),
     ],
     *,
     out: Annotated[
@@ -52,19 +55,26 @@ def fork(
             "--tool-result", metavar="KEY=JSON", help="What a step before the fork has returned."
         ),
     ] = None,
+    model: policies.Model = None,
+    prompt: policies.Prompt = None,
+    option: policies.Option = None,
     tools: Annotated[
         str,
         typer.Option(
             "--tools",
             metavar="POLICY",
-            help="Steps that begin after the fork: recorded (the original's results), live, or"
-            " refused.",
+            help="Steps that begin after the fork: recorded (the original's results), live, ask"
+            " (for the result, on the terminal), or refused.",
         ),
     ] = "recorded",
-    live: Annotated[
+    tool: Annotated[
         list[str] | None,
-        typer.Option("--live", metavar="STEP", help="Steps of that name run, whatever --tools."),
+        typer.Option(
+            "--tool", metavar="STEP=POLICY", help="The policy for the steps of that name alone."
+        ),
     ] = None,
+    live: policies.Live = None,
+    stub: policies.Stub = None,
     within: Annotated[
         float, typer.Option("--within", help="Seconds for the task to come to rest in.")
     ] = 120.0,
@@ -78,11 +88,12 @@ def fork(
     import asyncio
 
     from pelton.adapters.cli.connect import on_reader
-    from pelton.adapters.cli.forking import Forking
     from pelton.adapters.cli.parts import quiet
     from pelton.runtime.clock import RealWorld
-    from pelton.runtime.replay.fork import Chosen, Later, Tools, prefix
+    from pelton.runtime.replay.fork import Chosen, Later, opening, prefix
+    from pelton.runtime.replay.players import helpers
     from pelton.runtime.replay.session import task_session
+    from pelton.runtime.replay.trial import Trial, play_live
 
     task, sequence, events = _place(place)
     if out.exists():
@@ -92,82 +103,71 @@ def fork(
     async def read(reader: Reader) -> Session:
         return await task_session(reader, task)
 
-    original = on_reader(settings, file, read)
-    results = _results(result or [])
+    original = on_reader(settings, file, read, about=task)
+    sequence = opening(original, task) if sequence is None else sequence
+    others = policies.overrides(model, prompt, option)
+    now = RealWorld().now()
     records = prefix(
         original,
         sequence,
-        now=RealWorld().now(),
+        now=now,
         events=events,
         task_id=task,
-        results=results,
+        results=policies.named(result, "result"),
+        options=others,
     )
-    policy, named = _policy(tools), frozenset(live or [])
-    choose = partial(Chosen, lambda name: Tools.LIVE if name in named else policy)
-    forking = Forking(
+    policy = policies.policy(tools, tool=tool, live=live, stub=stub)
+    agents = _agents(settings, original, task, agent or [], others)
+    there = {each.name for each in agents}
+    trial = Trial(
         original,
         records,
-        agents=_agents(settings, original, task, agent or []),
-        steps=partial(choose, Later(original, sequence)),
-        task=task,
+        task,
+        now,
+        agents=[*agents, *(e for e in helpers(original, task) if e.name not in there)],
+        steps=partial(Chosen, policy, Later(original, sequence)),
+        message=message,
     )
     quiet()
-    found = asyncio.run(forking.run(message, within=within))
-    _save(out, found, Output(json=json))
+    _save(out, asyncio.run(play_live(trial, within=within)), Output(json=json))
 
 
-def _place(text: str) -> tuple[str, int, int | None]:
-    """Return the task, the sequence, and the event of the commit there, if one is named."""
+def _place(text: str) -> tuple[str, int | None, int | None]:
+    """Return the task, the sequence, and the event of the commit there, if they are named."""
     found = _PLACE.fullmatch(text)
     if found is None:
-        raise CommandFailed(
-            f"{text!r} is no place: write TASK@SEQ, or TASK@SEQ/EVENT as pelton step shows it",
-            "usage",
-        )
+        if "@" in text:
+            raise CommandFailed(
+                f"{text!r} is no place: write TASK, TASK@SEQ, or TASK@SEQ/EVENT as pelton step"
+                " shows it",
+                "usage",
+            )
+        return text, None, None
     return found["task"], int(found["sequence"]), int(found["event"]) if found["event"] else None
 
 
-def _policy(text: str) -> Tools:
-    from pelton.runtime.replay.fork import Tools
-
-    try:
-        return Tools(text)
-    except ValueError:
-        raise CommandFailed(f"{text!r} is no policy: use {', '.join(Tools)}", "usage") from None
-
-
-def _results(given: list[str]) -> dict[str, Any]:
-    import msgspec
-
-    found: dict[str, Any] = {}
-    for each in given:
-        key, equals, text = each.partition("=")
-        try:
-            found[key] = msgspec.json.decode(text)
-        except msgspec.DecodeError:
-            equals = ""
-        if not key or not equals:
-            raise CommandFailed(f"{each!r} is no result: write KEY=JSON, as in pay#1=null", "usage")
-    return found
-
-
-def _agents(settings: Settings, session: Session, task: str, given: list[str]) -> list[Agent]:
+def _agents(
+    settings: Settings,
+    session: Session,
+    task: str,
+    given: list[str],
+    others: Mapping[str, Any],
+) -> list[Agent]:
     """Return the agents that go on; a single one that is given has the task, whatever its name.
+
+    The one that has the task gets the `others` of its options.
 
     Raises:
         CommandFailed: nothing leads to the agent of the task.
     """
-    from msgspec.structs import replace
-
     from pelton.adapters.cli.references import load_agent
     from pelton.adapters.cli.rerun import names_of
     from pelton.adapters.cli.stack import running
 
     dev, names = running(settings.directory), names_of(task, session)
     loaded = [load_agent(each) for each in given]
-    if len(loaded) == 1 and loaded[0].name not in names:
-        profile = replace(loaded[0].profile, name=names[0])
-        loaded = [dataclasses.replace(loaded[0], profile=profile)]
+    if len(given) == 1:
+        loaded = [policies.agent_of(given[0], session, task)]
     there = {each.name: each for each in loaded}
     involved = {agent for agent, _ in session.contexts}
     for reference in (*settings.executor.agents, *(dev.agents if dev is not None else ())):
@@ -177,10 +177,12 @@ def _agents(settings: Settings, session: Session, task: str, given: list[str]) -
     if not there.keys() & set(names):
         who = " or ".join(names)
         raise CommandFailed(f"where is the code of {who}? Name it with --agent", "usage")
-    return [dataclasses.replace(each, schedules=(), initial="") for each in there.values()]
+    return [
+        policies.as_player(each, others if each.name in names else {}) for each in there.values()
+    ]
 
 
-def _save(out: Path, found: Forked, output: Output) -> None:
+def _save(out: Path, found: Ran, output: Output) -> None:
     import msgspec
 
     from pelton.adapters.cli.sessions import save

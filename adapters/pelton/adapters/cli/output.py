@@ -32,10 +32,13 @@ EXITS: Final = {
     "key-not-found": NOT_FOUND,
     "family-not-found": NOT_FOUND,
     "context-not-found": NOT_FOUND,
+    "memory-not-found": NOT_FOUND,
     "unavailable": UNAVAILABLE,
     "misconfigured": UNAVAILABLE,
     "log-full": UNAVAILABLE,
+    "recall-unavailable": UNAVAILABLE,
     "session-damaged": DIFFERENT,
+    "nothing-to-find": DIFFERENT,
 }
 """From an error's code to the exit code of the command that met it; 1 for all others."""
 

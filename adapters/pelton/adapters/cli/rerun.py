@@ -63,7 +63,7 @@ def rerun(
 
     settings = options.settings(config, data=data, nats__url=nats)
     session = _session(settings, task, file)
-    reference = agent or _reference(settings, task, session)
+    reference = agent or reference_of(settings, task, session)
     found = load_agent(reference)
     verdict = run_again(session, task, found, redactor=redactor_of(settings))
     value = {"equal": verdict.equal, "reference": reference, "verdict": verdict}
@@ -91,7 +91,7 @@ def save(
 
     settings = options.settings(config, data=data, nats__url=nats)
     session = _session(settings, task, file)
-    reference = agent or _reference(settings, task, session)
+    reference = agent or reference_of(settings, task, session)
     name = f"{names_of(task, session)[0]}_{derive(task)[:8]}"
     stem = re.sub(r"[^a-z0-9]", "_", name)
     record, test_file = directory / f"{stem}.pelton", directory / f"test_{stem}.py"
@@ -121,7 +121,7 @@ def _session(settings: Settings, task: str, file: Path | None) -> Session:
     async def read(reader: Reader) -> Session:
         return await task_session(reader, task)
 
-    return on_reader(settings, file, read)
+    return on_reader(settings, file, read, about=task)
 
 
 def names_of(task: str, session: Session) -> list[str]:
@@ -131,7 +131,7 @@ def names_of(task: str, session: Session) -> list[str]:
     return [agent for agent, id_ in session.contexts if id_ == context_of(task)]
 
 
-def _reference(settings: Settings, task: str, session: Session) -> str:
+def reference_of(settings: Settings, task: str, session: Session) -> str:
     """Return what leads to the agent of a task: in the settings, or in the running `pelton dev`.
 
     Raises:

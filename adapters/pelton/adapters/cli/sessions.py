@@ -1,17 +1,18 @@
-"""`pelton export`, `pelton verify`: a conversation in a file, and whether it is as it was."""
+"""`pelton export`, `pelton verify`, `pelton import`: a conversation in a file, to carry about."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pelton.adapters.cli import options
 from pelton.adapters.cli.conversation import Context
-from pelton.adapters.cli.output import DIFFERENT, OK, CommandFailed, Output
+from pelton.adapters.cli.output import DIFFERENT, OK, CommandFailed, Output, columns, words
 
 if TYPE_CHECKING:
+    from pelton.adapters.cli.library import Imported
     from pelton.runtime.replay.archive import Opened
     from pelton.runtime.replay.session import Reader, Session
 
@@ -84,6 +85,55 @@ def verify(
         lines = [f"as it was written: {_words(opened)}", f"digest {opened.digest}"]
     Output(json=json).result({"valid": not wrong, "wrong": wrong, **(found or {})}, lines)
     return DIFFERENT if wrong else OK
+
+
+def bring(
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE", help="A session file; without, those imported are listed."),
+    ] = None,
+    *,
+    digest: Annotated[
+        str, typer.Option("--digest", metavar="SHA256", help="What export has printed.")
+    ] = "",
+    data: options.Data = None,
+    config: options.Config = None,
+    json: options.Json = False,
+) -> None:
+    """Keep a session file, read only, so that commands find its tasks by their ids, offline too."""
+    from pelton.adapters.cli.library import Library
+
+    library = Library(options.settings(config, data=data).directory)
+    if file is None:
+        found = list(library.sessions())
+        lines = [line for each in found for line in _told(each)] or ["no sessions are imported"]
+        Output(json=json).result({"sessions": [_value(each) for each in found]}, lines)
+        return
+    imported = library.add(file.read_bytes(), noted=digest)
+    Output(json=json).result(_value(imported), [*_told(imported), "look at one:  pelton show TASK"])
+
+
+def _value(imported: Imported) -> dict[str, Any]:
+    from pelton.runtime.replay import archive
+    from pelton.runtime.replay.graph import graph
+
+    nodes = graph(imported.opened.session).nodes
+    tasks = [
+        {"task": e.task, "agent": e.agent, "context": e.context, "state": e.state, "text": e.text}
+        for e in nodes
+    ]
+    return {"file": str(imported.file), **archive.summary(imported.opened), "tasks": tasks}
+
+
+def _told(imported: Imported) -> list[str]:
+    from pelton.runtime.replay.graph import graph
+
+    opened = imported.opened
+    rows = [
+        [f"  {e.task}", e.agent, words(e.state) if e.state else "elsewhere", repr(e.text[:60])]
+        for e in graph(opened.session).nodes
+    ]
+    return [f"{opened.header.context}: {_words(opened)}", *columns(rows)]
 
 
 def _words(opened: Opened) -> str:

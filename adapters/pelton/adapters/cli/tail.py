@@ -62,7 +62,7 @@ def tail(
     async def run() -> None:
         clock = Metronome(asyncio.get_running_loop().time)
         async with open_reader(settings, file) as log:
-            after = await _after(log, "start" if file and start is None else start)
+            after = await begin_after(log, "start" if file and start is None else start)
             async for batch in log.scan(after=after, pattern=pattern, live=follow):
                 for record in batch:
                     if pace == "original":
@@ -96,7 +96,7 @@ def _print(output: Output, record: Record) -> None:
         output.result(None, record_line(record))
 
 
-async def _after(log: Reader, start: str | None) -> int:
+async def begin_after(log: Reader, start: str | None) -> int:
     """Return the sequence after which to begin."""
     from pelton.runtime.replay.session import Session
 

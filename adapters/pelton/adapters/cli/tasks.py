@@ -50,7 +50,7 @@ def show(
     from pelton.adapters.cli.connect import on_reader
 
     settings = options.settings(config, data=data, nats__url=nats)
-    found = on_reader(settings, file, lambda reader: find(reader, task, at=at))
+    found = on_reader(settings, file, lambda reader: find(reader, task, at=at), about=task)
     events = list(timeline.of_task(found.records, task))
     value = {
         "agent": found.agent,

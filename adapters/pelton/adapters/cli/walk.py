@@ -42,7 +42,7 @@ def step(
     from pelton.adapters.cli.connect import on_reader
 
     settings = options.settings(config, data=data, nats__url=nats)
-    paces = on_reader(settings, file, lambda reader: _walk(reader, task, at))
+    paces = on_reader(settings, file, lambda reader: _walk(reader, task, at), about=task)
     output = Output(json=json)
     if not (json or whole) and sys.stdin.isatty() and sys.stdout.isatty():
         _interactive(paces)

@@ -7,11 +7,12 @@ comes from what the original did later, as the policy of its steps says. The ori
 
 from __future__ import annotations
 
+import asyncio
 import enum
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -19,7 +20,7 @@ from msgspec.structs import replace
 from pelton.events import subjects
 from pelton.events.commands import SendMessage
 from pelton.events.envelope import digest, encode
-from pelton.events.errors import DamagedRecord, InvalidInput
+from pelton.events.errors import DamagedRecord, InvalidInput, TaskNotFound
 from pelton.events.events import (
     AnyEvent,
     FailureClass,
@@ -29,13 +30,15 @@ from pelton.events.events import (
     StepStarted,
     TaskDelegated,
     TaskSubmitted,
+    TurnEnded,
     TurnStarted,
     ValueRecorded,
 )
 from pelton.events.upcast import decode_command, decode_commit
 from pelton.runtime.clock import rfc3339
 from pelton.runtime.failures import AgentError, StepError
-from pelton.runtime.log import Log
+from pelton.runtime.log import Log, Record
+from pelton.runtime.options import KEY, blob_of
 from pelton.runtime.recorder import Recorder
 from pelton.runtime.replay.session import Session
 from pelton.runtime.steps import Steps, call_of
@@ -51,8 +54,26 @@ class Tools(enum.StrEnum):
     """It runs, with all its effects."""
     RECORDED = "recorded"
     """It has the result that the original had of the same call after the fork, or fails."""
+    ASK = "ask"
+    """Somebody is asked for its result."""
     REFUSED = "refused"
     """It fails."""
+
+
+def opening(session: Session, task_id: str) -> int:
+    """Return the sequence of the command that has opened a task: all before its first turn.
+
+    Raises:
+        TaskNotFound: the session has no such task.
+    """
+    for record in session.records:
+        if record.subject.startswith("evt.") and task_id.encode() in record.data:
+            commit = decode_commit(record.data)
+            if any(
+                isinstance(e, TaskSubmitted) and e.task_id == task_id for e in commit.data.events
+            ):
+                return commit.data.command
+    raise TaskNotFound(f"no task {task_id[:80]!r} is recorded")
 
 
 def prefix(
@@ -63,6 +84,7 @@ def prefix(
     events: int | None = None,
     task_id: str = "",
     results: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> list[tuple[str, bytes]]:
     """Return the subjects and bytes of a session's records up to a sequence, for an empty log.
 
@@ -70,7 +92,8 @@ def prefix(
 
     The commits name commands by where those will be there, and chain anew. Deadlines are as far off
     at `now` as they were at the last record; timers are not: what was waited for is over. `results`
-    replaces what the steps of a task have returned, by their keys.
+    replaces what the steps of a task have returned, by their keys, and `options` those that its
+    open turn has recorded.
 
     Raises:
         InvalidInput: there is nothing up to there, or no such step of the task has a result.
@@ -79,6 +102,7 @@ def prefix(
     if not records:
         raise InvalidInput(f"nothing of this conversation is recorded up to {upto}")
     later, wanted = now - records[-1].received, dict(results or {})
+    ended = _ended(records, task_id)
 
     def shifted(time: str) -> str:
         return rfc3339(datetime.fromisoformat(time) + later) if time else ""
@@ -92,6 +116,8 @@ def prefix(
             continue
         commit = decode_commit(record.data)
         kept = commit.data.events[: events if record.sequence == upto else None]
+        if options and record.sequence > ended:
+            kept = tuple(_optioned(each, task_id, options, session.blobs) for each in kept)
         decided = replace(
             commit.data,
             events=tuple(_event(_resulting(each, task_id, wanted), shifted) for each in kept),
@@ -104,6 +130,28 @@ def prefix(
     if wanted:
         raise InvalidInput(f"up to there, no step {', '.join(sorted(wanted))} has a result")
     return found
+
+
+def _ended(records: Sequence[Record], task_id: str) -> int:
+    """Return the sequence at which the last turn of a task that has ended did so, or 0."""
+    found = 0
+    for record in records if task_id else ():
+        if record.subject.startswith("evt.") and b"TurnEnded" in record.data:
+            events = decode_commit(record.data).data.events
+            if any(isinstance(e, TurnEnded) and e.task_id == task_id for e in events):
+                found = record.sequence
+    return found
+
+
+def _optioned(
+    event: AnyEvent, task_id: str, options: Mapping[str, Any], blobs: Mapping[str, bytes]
+) -> AnyEvent:
+    """Return an event with the options that a turn is to have had."""
+    if not isinstance(event, ValueRecorded) or (event.task_id, event.key) != (task_id, KEY):
+        return event
+    name = blob_of(event.value)
+    known = msgspec.json.decode(blobs[name]) if name else event.value
+    return replace(event, value={**known, **options})
 
 
 def _command(data: bytes, shifted: Callable[[str], str]) -> bytes:
@@ -152,28 +200,50 @@ async def plant(log: Log, session: Session, records: Sequence[tuple[str, bytes]]
 
 
 class Later:
-    """What the original has of its steps after a sequence, by what was called, in order."""
+    """What the original has of its steps and values after a sequence, by what was called, in order.
 
-    def __init__(self, session: Session, after: int) -> None:
+    Calls that it has not are looked for in the `other` session, if there is one. `missed` are the
+    calls that were asked for and are not there.
+    """
+
+    def __init__(self, session: Session, after: int, other: Session | None = None) -> None:
         self._found: dict[tuple[str, str], deque[StepCompleted | StepFailed]] = {}
+        self._values: dict[tuple[str, int, str], Any] = {}
+        self._other = Later(other, 0) if other is not None else None
+        self.missed: list[str] = []
         begun: dict[tuple[str, str, str], str] = {}
+        turns: dict[str, int] = {}
         for record in session.records:
             subject = subjects.parse(record.subject)
             if subject.kind != "evt" or not subject.context:
                 continue
             for event in decode_commit(record.data).data.events:
-                if isinstance(event, StepStarted):
+                if isinstance(event, TurnStarted):
+                    turns[event.task_id] = event.turn
+                elif isinstance(event, StepStarted):
                     begun[record.subject, event.task_id, event.key] = event.call
-                elif isinstance(event, StepCompleted | StepFailed) and record.sequence > after:
+                elif record.sequence <= after:
+                    continue
+                elif isinstance(event, StepCompleted | StepFailed):
                     call = begun[record.subject, event.task_id, event.key]
                     self._found.setdefault((_name(event.key), call), deque()).append(event)
+                elif isinstance(event, ValueRecorded):
+                    self._values[event.task_id, turns[event.task_id], event.key] = event.value
 
     def take(self, key: str, args: tuple[object, ...]) -> StepCompleted | StepFailed | None:
         """Return the next result of a call; the last one stands for all that follow."""
         found = self._found.get((_name(key), call_of(args)))
         if not found:
-            return None
+            event = self._other.take(key, args) if self._other is not None else None
+            if event is None:
+                self.missed.append(key)
+            return event
         return found.popleft() if len(found) > 1 else found[0]
+
+    def value(self, task: str, turn: int, key: str, draw: Callable[[], Any]) -> Any:
+        """Return a value that a turn of the original had; one that it had not is drawn."""
+        known = (task, turn, key)
+        return self._values[known] if known in self._values else draw()
 
 
 def _name(key: str) -> str:
@@ -182,23 +252,54 @@ def _name(key: str) -> str:
     return name if name and occurrence.isdecimal() else key
 
 
-class Chosen(Steps):
-    """Steps that run, have the original's results, or fail: as `choose` says by their names."""
+class Policy(NamedTuple):
+    """What becomes of the steps that a fork begins, by their names.
 
-    def __init__(
-        self, choose: Callable[[str], Tools], later: Later, recorder: Recorder, **options: Any
-    ) -> None:
+    `tools` holds for all that are not named in `named`; what is in `stubs` has that result. `ask`
+    is asked for the result of a step by its key and its arguments. With `values`, values that the
+    original has are given again.
+    """
+
+    tools: Tools = Tools.RECORDED
+    named: Mapping[str, Tools] = {}
+    stubs: Mapping[str, Any] = {}
+    ask: Callable[[str, tuple[object, ...]], Any] | None = None
+    values: bool = False
+
+    def of(self, name: str) -> Tools:
+        """Return what becomes of a step of that name."""
+        return self.named.get(name, self.tools)
+
+    @property
+    def live(self) -> bool:
+        """Whether steps may run."""
+        return Tools.LIVE in (self.tools, *self.named.values())
+
+
+class Chosen(Steps):
+    """Steps that run, have the original's results or others, or fail, as a policy says."""
+
+    def __init__(self, policy: Policy, later: Later, recorder: Recorder, **options: Any) -> None:
         super().__init__(recorder, **options)
-        self._choose, self._later = choose, later
+        self._policy, self._later = policy, later
+
+    def _drawn(self, key: str, draw: Callable[[], Any]) -> Any:
+        if not self._policy.values or key.startswith(DEADLINE) or key == KEY:
+            return draw()
+        return self._later.value(self._recorder.task_id, self._number, key, draw)
 
     async def _called(self, key: str, fn: Callable[..., Any], args: tuple[object, ...]) -> Any:
-        name = _name(key)
-        tools = self._choose(name)
+        name, policy = _name(key), self._policy
+        if name in policy.stubs:
+            return policy.stubs[name]
+        tools = policy.of(name)
         if tools is Tools.LIVE:
             return await super()._called(key, fn, args)
+        if tools is Tools.ASK and policy.ask is not None:
+            return await asyncio.to_thread(policy.ask, key, args)
         event = self._later.take(key, args) if tools is Tools.RECORDED else None
         if event is None:
-            why = "it is refused" if tools is Tools.REFUSED else "the original has no such call"
+            why = "the original has no such call" if tools is Tools.RECORDED else "it is refused"
             raise AgentError(f"The step {name!r} did not run: {why}.", kind=FailureClass.POLICY)
         if isinstance(event, StepFailed):
             raise StepError(event.failure)

@@ -17,16 +17,19 @@ from pelton.events.events import (
     TaskDelegated,
     TaskEvent,
     TurnStarted,
+    UsageReported,
 )
 from pelton.events.upcast import decode_commit
 from pelton.runtime.replay.session import Session
+from pelton.runtime.spending import UNIT
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
     """A task and what it took: `seconds` from its first event to its last, `steps` that ended.
 
     One of an agent elsewhere, or of which the log has nothing, has no state and took nothing here.
-    `waits` are the keys of what it waits for now.
+    `tokens` and `cost`, in the unit of currency that the operator counts in, are what its turns
+    have reported of calls to models. `waits` are the keys of what it waits for now.
     """
 
     task: str
@@ -37,6 +40,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     turns: int = 0
     attempts: int = 0
     steps: int = 0
+    tokens: int = 0
+    cost: float = 0.0
     seconds: float = 0.0
     waits: tuple[str, ...] = ()
 
@@ -56,6 +61,17 @@ class Edge(msgspec.Struct, frozen=True, kw_only=True):
     sequence: int
 
 
+class Took(msgspec.Struct, frozen=True, kw_only=True):
+    """What a branch of a conversation took; `cost` is as in `Node`."""
+
+    tasks: int
+    turns: int
+    attempts: int
+    steps: int
+    tokens: int
+    cost: float
+
+
 class Graph(msgspec.Struct, frozen=True, kw_only=True):
     """The tasks of a conversation by their first events, and what leads from one to another."""
 
@@ -72,8 +88,8 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
         """Return what a task has handed on, in order."""
         return [edge for edge in self.edges if edge.task == task]
 
-    def branch(self, task: str) -> dict[str, int]:
-        """Return what a task and all that it has handed on took: tasks, turns, attempts, steps."""
+    def branch(self, task: str) -> Took:
+        """Return what a task and all that it has handed on took."""
         wanted, seen = [task], dict[str, None]()
         while wanted:
             each = wanted.pop()
@@ -81,12 +97,14 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
                 seen[each] = None
                 wanted += [edge.child for edge in self.under(each)]
         nodes = [node for node in self.nodes if node.task in seen]
-        return {
-            "tasks": len(nodes),
-            "turns": sum(node.turns for node in nodes),
-            "attempts": sum(node.attempts for node in nodes),
-            "steps": sum(node.steps for node in nodes),
-        }
+        return Took(
+            tasks=len(nodes),
+            turns=sum(node.turns for node in nodes),
+            attempts=sum(node.attempts for node in nodes),
+            steps=sum(node.steps for node in nodes),
+            tokens=sum(node.tokens for node in nodes),
+            cost=round(sum(node.cost for node in nodes), 9),
+        )
 
 
 class _Counts(msgspec.Struct):
@@ -97,6 +115,8 @@ class _Counts(msgspec.Struct):
     last: int = 0
     attempts: int = 0
     steps: int = 0
+    tokens: int = 0
+    cost: int = 0
 
 
 def graph(session: Session) -> Graph:
@@ -136,6 +156,9 @@ def _count(known: _Counts, event: TaskEvent, received: int) -> None:
     known.last = received
     known.attempts += isinstance(event, TurnStarted)
     known.steps += isinstance(event, StepCompleted | StepFailed)
+    if isinstance(event, UsageReported):
+        known.tokens += event.input_tokens + event.output_tokens
+        known.cost += event.cost
 
 
 def _edge(
@@ -184,6 +207,8 @@ def _node(task: TaskFold, counted: _Counts) -> Node:
         turns=task.turns,
         attempts=counted.attempts,
         steps=counted.steps,
+        tokens=counted.tokens,
+        cost=counted.cost / UNIT,
         seconds=round((counted.last - counted.first) / 1e9, 3),
         waits=tuple(_open(task)),
     )

@@ -13,7 +13,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import msgspec
 
@@ -42,18 +42,19 @@ from pelton.runtime.assignment import Assignment, Host
 from pelton.runtime.attempt import Attempt
 from pelton.runtime.contexts import Contexts
 from pelton.runtime.failures import StepError
+from pelton.runtime.memories import Memories
 from pelton.runtime.outbox import Outbox
 from pelton.runtime.prompts import Prompts
 from pelton.runtime.recorder import Closed, Recorder
 from pelton.runtime.remote import Remotes
 from pelton.runtime.replay.course import Course
-from pelton.runtime.replay.guard import EffectRefused, no_effects
+from pelton.runtime.replay.guard import no_effects
 from pelton.runtime.replay.script import Entry, Script, entries_of, origin_of, scripts, written
 from pelton.runtime.replay.session import Session
+from pelton.runtime.replay.still import StillLoop
 from pelton.runtime.replay.verdict import Turned, Verdict
 from pelton.runtime.simulation.faults import Faults
 from pelton.runtime.simulation.log import SimulatedLog
-from pelton.runtime.simulation.loop import VirtualLoop
 from pelton.runtime.simulation.server import SimulatedServer
 from pelton.runtime.simulation.world import SimulatedWorld
 from pelton.runtime.steps import Steps
@@ -114,8 +115,8 @@ def _nothing() -> None:
     """There is nothing to look for."""
 
 
-class _Loop(VirtualLoop):
-    """A virtual loop that calls `idle` whenever nothing can run before time goes on."""
+class _Loop(StillLoop):
+    """A still loop that calls `idle` whenever nothing can run before time goes on."""
 
     def __init__(self) -> None:
         super().__init__(limit=_ENDLESS)
@@ -126,15 +127,6 @@ class _Loop(VirtualLoop):
         """The time at which something is due."""
         times = (when for when, _, timer in self._timers if not timer.cancelled())
         return min(times, default=float("inf"))
-
-    def create_connection(self, *_: object, **__: object) -> NoReturn:
-        """Refuse: it is an effect."""
-        raise EffectRefused("a re-run connects to nothing: do it in a step")
-
-    def run_in_executor(self, executor: object, func: object, *args: object) -> NoReturn:
-        """Refuse: what a thread does is an effect."""
-        del executor, func, args
-        raise EffectRefused("a re-run uses no thread: do it in a step")
 
     def _run_once(self) -> None:
         stopping = getattr(self, "_stopping")  # noqa: B009  private
@@ -279,15 +271,19 @@ def _assignment(script: Script) -> Assignment:
 
 def _host(log: SimulatedLog, world: SimulatedWorld) -> Host:
     contexts = Contexts(log)
-    outbox = Outbox(log, world=world, remotes=Remotes(None, world=world))
+    outbox, agents = (
+        Outbox(log, world=world, remotes=Remotes(None, world=world)),
+        agents_of(log, world),
+    )
     return Host(
         log=log,
         world=world,
         contexts=contexts,
-        agents=agents_of(log, world),
+        agents=agents,
         schedules=schedules_of(log, world),
         outbox=outbox,
         prompts=Prompts(contexts, outbox, world=world),
+        memories=Memories(log, world=world, agents=agents),
         executor="rerun",
         tenant="rerun",
         patience=_ENDLESS,
@@ -300,6 +296,15 @@ def _ended(_agent: str, _event: TurnEnded) -> None:
     """Nobody counts what a re-run comes to."""
 
 
+def _furnish(server: SimulatedServer, session: Session) -> None:
+    """Give a log what every turn may read: blobs, and what memories say."""
+    for data in session.blobs.values():
+        server.put_blob(data)
+    for record in session.records:
+        if subjects.parse(record.subject).agent == subjects.MEMORY:
+            server.append(record.subject, record.data, f"record {record.sequence}", None)
+
+
 async def _played(
     loop: _Loop, script: Script, agent: Agent, session: Session, redactor: Redactor
 ) -> Course:
@@ -309,8 +314,7 @@ async def _played(
     began = datetime.fromisoformat(script.began)
     world.skew = server.world.skew = (began - world.now()).total_seconds()
     log = SimulatedLog(server, faults=Faults(latency=(0.0, 0.0)), redactor=redactor)
-    for data in session.blobs.values():
-        server.put_blob(data)
+    _furnish(server, session)
     subject, head = subjects.commits(script.before.agent, script.before.id), 0
     for record in script.records:
         head = server.append(subject, record.data, f"record {record.sequence}", head)

@@ -41,6 +41,7 @@ from pelton.events.events import (
     TimerSet,
     TurnEnded,
     TurnStarted,
+    UsageReported,
     ValueRecorded,
     name_of,
 )
@@ -245,9 +246,9 @@ def _entries(
 
 
 def _of_process(event: AnyEvent, doubts: set[str]) -> bool:
-    """Whether an event is of the process that ran the turn, and not of its agent."""
+    """Whether an event is of the process that ran the turn, or what that took: not its agent's."""
     match event:
-        case TurnStarted() | AttemptEnded() | MessageReceived():
+        case TurnStarted() | AttemptEnded() | MessageReceived() | UsageReported():
             return True
         case QuestionAsked() | QuestionAnswered() | QuestionExpired():
             return event.key.startswith(OUTCOME)
