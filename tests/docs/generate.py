@@ -12,6 +12,7 @@ import json
 import pkgutil
 import re
 from collections.abc import Callable, Iterator
+from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -23,6 +24,7 @@ from pelton.adapters.a2a.errors import INTERNAL, fault_of
 from pelton.adapters.api.openapi import openapi
 from pelton.adapters.cli.app import app
 from pelton.adapters.cli.output import exit_code
+from pelton.adapters.frameworks.contract import Capability
 from pelton.events.asyncapi import asyncapi
 from pelton.events.commands import COMMANDS, CommandEnvelope
 from pelton.events.commit import Commit
@@ -36,6 +38,7 @@ from pelton.events.secret_kinds import KINDS
 from pelton.events.states import INTERRUPTED, TERMINAL, TRANSITIONS
 from pelton.runtime.jetstream.profiles import PROFILES
 from pelton.runtime.settings import settings
+from tests.adapters.frameworks.kits import KITS
 from tests.docs.threats import THREATS, Threat, proofs
 
 ROOT: Final = Path(__file__).parents[2]
@@ -102,6 +105,9 @@ _OWN: Final = (
         "MemoryCause",
         "CauseKind",
         "MemoryRef",
+        "SessionStart",
+        "SessionReason",
+        "SessionEntry",
     ),
 )
 
@@ -258,7 +264,7 @@ def presence() -> str:
     return "\n\n".join(("\n".join([*lines, "```"]), statuses, facts_))
 
 
-def _members_of(enum: type[AgentStatus | Fact]) -> Iterator[tuple[str, str]]:
+def _members_of(enum: type[StrEnum]) -> Iterator[tuple[str, str]]:
     """Yield the members of an enumeration with the texts that stand below them."""
     body = ast.parse(inspect.getsource(enum)).body[0]
     assert isinstance(body, ast.ClassDef)
@@ -401,7 +407,21 @@ def threats() -> str:
     return table(("", "threat", "what is done", "what shows it, and what is left"), rows)
 
 
+def adapters() -> str:
+    """Return the table of the adapters: what they declare, which their suite proves."""
+    nowhere = "http://127.0.0.1"
+    made = {name: kit.make(nowhere) for name, kit in KITS.items()}
+    rows = (
+        (f"`{name}`", *("yes" if each in adapter.capabilities else "" for each in Capability))
+        for name, adapter in made.items()
+    )
+    texts = "\n".join(f"- *{name}*: {text}" for name, text in _members_of(Capability))
+    heads = ("adapter", *(f"*{each}*" for each in Capability))
+    return f"{table(heads, iter(rows))}\n\n{texts}"
+
+
 BLOCKS: Final[dict[str, Callable[[], str]]] = {
+    "adapters": adapters,
     "subjects": subjects_,
     "operations": operations,
     "envelope": envelope,

@@ -38,6 +38,10 @@ LINGER: Final = 0.05
 """Seconds that an event waits for others to be written with."""
 
 
+def _nobody(_: BaseException) -> None:
+    """Hear what nobody wants to know."""
+
+
 class Closed(RuntimeError):
     """The attempt is over: nothing more can be written in it."""
 
@@ -102,6 +106,11 @@ class Recorder:
         return bool(self._written or self._progress)
 
     @property
+    def context(self) -> Context:
+        """The context as the log has it."""
+        return self._writer.state
+
+    @property
     def turn(self) -> Turn | None:
         """The turn as the log has it, if it is still open."""
         task = self._writer.state.tasks.get(self.task_id)
@@ -117,6 +126,10 @@ class Recorder:
         self._pulse.beat()
         self._buffer.append(event)
         self.linger()
+
+    def beat(self) -> None:
+        """Take note of progress that no event tells of."""
+        self._pulse.beat()
 
     def linger(self) -> None:
         """Write what was emitted within `LINGER`."""
@@ -179,6 +192,9 @@ class Recorder:
             self._timer.cancel()
         for write in self._writes:
             write.cancel()
+        # Nobody is told any more: whoever began it and all that it holds are free at once, where a
+        # ring of references would wait for a collection, which costs more than many a turn.
+        self._outlived, self._failed = None, _nobody
 
     def progress(self, message: Message, *, state: TaskState | None = None) -> None:
         """Write a progress message, unless an earlier attempt has written the same in its place.
@@ -192,14 +208,21 @@ class Recorder:
         status = TaskStatus(state=state or self.state, message=message, timestamp=self.now())
         self.emit(TaskStatusUpdated(task_id=self.task_id, status=status))
 
-    def text(self, artifact_id: str, name: str, text: str, *, last: bool) -> None:
-        """Let a streamed text go on; see `_Text` for what an earlier attempt has said of it."""
+    def text(
+        self, artifact_id: str, name: str, text: str, *, last: bool, anew: bool = False
+    ) -> None:
+        """Let a streamed text go on; see `_Text` for what an earlier attempt has said of it.
+
+        With `anew` it begins once more: what of it was said before is replaced as this goes on.
+        """
         stream = self._texts.get(artifact_id)
         if stream is None:
             recorded = self._recorded(artifact_id)
             stream = _Text(artifact_id, name, recorded, self._blobs.redactor)
             self._texts[artifact_id] = stream
             self._written.add(artifact_id)
+        if anew:
+            stream.begin()
         for event in stream.say(self.task_id, text, last=last):
             self.emit(event)
 
@@ -336,6 +359,10 @@ class _Text:
         self._stored: str | None = None
         if len(parts) == 1 and isinstance(parts[0].text, str):
             self._stored = parts[0].text
+
+    def begin(self) -> None:
+        """Begin once more; what was said stands as far as it is said again."""
+        self._said = ""
 
     def say(self, task_id: str, text: str, *, last: bool) -> list[TaskArtifactUpdated]:
         """Return the events that the log lacks after `text` was said."""

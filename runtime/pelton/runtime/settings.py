@@ -174,6 +174,14 @@ class BridgeSettings(Section, frozen=True, kw_only=True):
             " Without it, the host of `public_url` and the port it listens on."
         ),
     ] = ""
+    debug_token: Annotated[
+        Secret | None,
+        Meta(
+            description="With it, the bridge serves the debugger at `/debug` to whoever shows it."
+            " `pelton dev` makes one for each run; a bridge that more than this machine reaches"
+            " refuses to have one."
+        ),
+    ] = None
     answer_within: Annotated[
         float,
         Meta(
@@ -199,8 +207,8 @@ class ExecutorSettings(Section, frozen=True, kw_only=True):
         tuple[str, ...],
         Meta(
             description="Agents to run: `module:name`, `path/to/file.py[:name]`, the name of an"
-            " entry point in the group `pelton.agents`, or `sdk:module:Class`, an `AgentExecutor`"
-            " of a2a-sdk."
+            " entry point in the group `pelton.agents`, or what brings an agent of another kind,"
+            " such as `model:anthropic/NAME`, `cli:PROGRAM ARGUMENT…`, `sdk:module:Class`."
         ),
     ] = ()
     remotes: Annotated[

@@ -214,6 +214,7 @@ async def bridge(settings: Settings, stop: Stop, ready: Ready) -> None:
             agents_at=given.agents_at,
             legacy=given.a2a_03,
             tenant=settings.nats.tenant,
+            debug_token=given.debug_token.reveal() if given.debug_token is not None else "",
             answer_within=given.answer_within,
             world=world,
         ) as serving,
@@ -405,6 +406,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--ready", type=int, required=True, help="the pipe to say it on")
     given = parser.parse_args(arguments)
     die_with(given.parent)
+    os.set_inheritable(given.ready, False)  # noqa: FBT003  what we start must not hold it open
 
     def ready(facts: Mapping[str, Any]) -> None:
         os.write(given.ready, msgspec.json.encode(facts))
