@@ -83,9 +83,6 @@ BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
         chain=st.lists(texts, max_size=2).map(tuple),
     ),
     dict[str, Any] | None: st.none() | json_objects,
-    tuple[SessionEntry, ...]: st.lists(
-        st.builds(SessionEntry, key=texts, value=json_values), max_size=2
-    ).map(tuple),
     MemoryCause: st.builds(
         MemoryCause,
         kind=st.sampled_from(CauseKind),
@@ -93,6 +90,9 @@ BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
         turn=counts,
     ),
     tuple[MemoryRef, ...]: st.lists(refs, max_size=2).map(tuple),
+    tuple[SessionEntry, ...]: st.lists(
+        st.builds(SessionEntry, key=texts, value=json_values), max_size=2
+    ).map(tuple),
 }
 
 

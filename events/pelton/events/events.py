@@ -459,7 +459,7 @@ DomainEvent = (
 )
 """The events of contexts and agents."""
 
-AnyEvent = DomainEvent | AccessEvent | AnyPushEvent | AnySessionEvent | AnyMemoryEvent
+AnyEvent = DomainEvent | AccessEvent | AnyPushEvent | AnyMemoryEvent | AnySessionEvent
 
 EVENTS: Final[tuple[type[AnyEvent], ...]] = AnyEvent.__args__
 """All events, in the order of the documentation."""

@@ -156,10 +156,10 @@ def describe(event: AnyEvent) -> str:
     """Return what an event says, in a few words."""
     if isinstance(event, PushEvent):
         return _push(event)
-    if isinstance(event, AnySessionEvent):
-        return _session(event)
     if isinstance(event, MemoryEvent):
         return _memory(event)
+    if isinstance(event, AnySessionEvent):
+        return _session(event)
     return _access(event) if isinstance(event, AccessEvent) else _told(event)
 
 
