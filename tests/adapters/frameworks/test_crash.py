@@ -48,6 +48,7 @@ async def doomed(
 
 
 @pytest.mark.accepts("AS-11", "AS-60")
+@pytest.mark.timeout(120)  # a process of its own imports a framework
 @pytest.mark.parametrize(
     ("name", "point"),
     [*(("model", point) for point in POINTS), *((name, POINTS[1]) for name in FRAMEWORKS)],

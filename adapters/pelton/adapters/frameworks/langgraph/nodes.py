@@ -100,7 +100,7 @@ class GraphRun:
         kwargs: Mapping[str, Any],
     ) -> Any:
         """Run a node, or serve what is recorded of it."""
-        where = _where(name, config)
+        where = f"{name}:{_where(config)}"
         listener = _Listener(self._speech if not self._running else None)
         place = _namespace(config.get("metadata"))
         paused: GraphInterrupt | None = None
@@ -137,7 +137,7 @@ class GraphRun:
                 name,
                 heard,
                 _comparable(given),
-                key=f"{self.round}.{where}",
+                key=f"{self.round}.{_where(config)}",
                 idempotent=self._may_run_again(name, given),
                 retry=self._retry if self._may_run_again(name, given) else None,
             )
@@ -279,14 +279,14 @@ def _failure(error: Exception) -> AgentError | None:
     return provider_error(error)
 
 
-def _where(name: str, config: RunnableConfig) -> str:
+def _where(config: RunnableConfig) -> str:
     """Return where in its graph a node runs, the same on every attempt."""
     told = config.get("metadata") or {}
     *outer, _ = _namespace(told).split("|")
     path: Sequence[Any] = told.get("langgraph_path") or ()
     place = [each for each in path[1:2] if type(each) is int]
     graphs = [each.partition(":")[0] for each in outer]
-    return ".".join(map(str, [*graphs, told.get("langgraph_step", 0), *place])) or name
+    return ".".join(map(str, [*graphs, told.get("langgraph_step", 0), *place]))
 
 
 def _tool(given: Any) -> str:
