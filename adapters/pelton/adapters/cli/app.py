@@ -26,6 +26,7 @@ from pelton.adapters.cli import (
     memory,
     new,
     people,
+    provenance,
     push,
     rebuild,
     rerun,
@@ -89,6 +90,10 @@ app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(agents.app, name="agents")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(memory.app, name="memory")
+memory.app.command("why")(provenance.why)
+memory.app.command("who-used")(provenance.who_used)
+memory.app.command("as-of")(provenance.as_of)
+memory.app.command("taint")(provenance.taint)
 app.command("tail")(tail.tail)
 app.command("usage")(usage.usage)
 app.command("audit")(audit.audit)
