@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import importlib.util
 import inspect
 import re
-import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -21,6 +17,7 @@ from pelton.events.events import FailureClass
 from pelton.events.ids import check_agent
 from pelton.events.retries import Retry
 from pelton.events.schedule import Schedule
+from pelton.runtime.references import file_of, module_of
 from pelton.runtime.slots import check_times
 
 if TYPE_CHECKING:
@@ -191,9 +188,9 @@ def load(reference: str) -> Agent:
     """
     place, _, name = reference.partition(":")
     if place.endswith(".py"):
-        return _agent_in(_file(Path(place)), name, reference)
+        return _agent_in(file_of(Path(place)), name, reference)
     if name:
-        return _agent_in(_module(place, reference), name, reference)
+        return _agent_in(module_of(place, reference), name, reference)
     found = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
     if reference in found:
         return _as_agent(found[reference].load(), reference)
@@ -201,31 +198,6 @@ def load(reference: str) -> Agent:
         f"{reference!r} leads to no agent: write module:name, file.py:name, or one of the installed"
         f" agents ({', '.join(sorted(found)) or 'there are none'})"
     )
-
-
-def _module(place: str, reference: str) -> object:
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # an agent beside the user, as with python -m
-    try:
-        return importlib.import_module(place)
-    except ModuleNotFoundError as error:
-        if error.name and (place == error.name or place.startswith(error.name + ".")):
-            raise InvalidInput(f"{reference!r}: there is no module {place!r}") from error
-        raise
-
-
-def _file(path: Path) -> object:
-    if not path.is_file():
-        raise InvalidInput(f"there is no file {str(path)!r}")
-    module_name = f"{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
-        raise InvalidInput(f"{str(path)!r} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module
-    sys.path.insert(0, str(path.resolve().parent))  # so that it can import its neighbours
-    spec.loader.exec_module(module)
-    return module
 
 
 def _agent_in(module: object, name: str, reference: str) -> Agent:

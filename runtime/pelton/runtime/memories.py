@@ -13,7 +13,7 @@ from pelton.events.agent import AgentState
 from pelton.events.commit import Commit, CommitData, Origin
 from pelton.events.envelope import encode
 from pelton.events.errors import InvalidInput
-from pelton.events.memories import Member, Memory, fold
+from pelton.events.memories import Member, Memory, MemoryNotFound, fold
 from pelton.events.memory import MemoryRef
 from pelton.events.remembering import CommitMemory, MemoryCommand, decide
 from pelton.projections.memories import MemoryEntry, MemoryQuery
@@ -35,7 +35,7 @@ class Memories:
     def __init__(
         self, log: Log, *, world: World, agents: Aggregates[AgentState], tenant: str = "local"
     ) -> None:
-        self._log, self._world, self._agents = log, world, agents
+        self.log, self._world, self._agents = log, world, agents
         self._tenant = tenant
         self._known: OrderedDict[str, Memory] = OrderedDict()
         self._recollection = Recollection(log, world=world)
@@ -44,7 +44,7 @@ class Memories:
     @property
     def now(self) -> str:
         """The time (RFC 3339) as the log has it, by which memories expire."""
-        return rfc3339(self._log.now)
+        return rfc3339(self.log.now)
 
     def until(self, ttl: float | None) -> str:
         """Return the time (RFC 3339) at which so many seconds from now are over, or nothing.
@@ -56,7 +56,7 @@ class Memories:
             return ""
         if not 0 < ttl <= LONGEST_TTL:
             raise InvalidInput(f"ttl is in seconds, up to {LONGEST_TTL}", field="ttl")
-        return rfc3339(self._log.now + timedelta(seconds=ttl))
+        return rfc3339(self.log.now + timedelta(seconds=ttl))
 
     def new_operation(self) -> str:
         """Return what names something that a person asks for, once."""
@@ -85,9 +85,22 @@ class Memories:
         """
         state = self._known.get(memory_id) or Memory(id=memory_id)
         subject = subjects.memory(memory_id)
-        for record in await self._log.read(subject, after=state.head, decisive=True):
+        for record in await self.log.read(subject, after=state.head, decisive=True):
             state = fold(state, record.sequence, record.data)
         return self._remember(state)
+
+    async def existing(self, memory_id: str) -> Memory:
+        """Return a memory as of now, whether or not it can be recalled.
+
+        Raises:
+            MemoryNotFound: there is none of that id.
+        """
+        memory = await self.load(memory_id)
+        if not memory.versions:
+            raise MemoryNotFound(
+                f"there is no memory {memory_id!r}: pelton memory recall finds some"
+            )
+        return memory
 
     async def at(self, ref: MemoryRef) -> Memory:
         """Return a memory that has at least the version that is named, if it ever had."""
@@ -127,7 +140,7 @@ class Memories:
             )
             data = encode(commit)
             try:
-                sequence = await self._log.append(subject, data, id=commit.id, expect=state.head)
+                sequence = await self.log.append(subject, data, id=commit.id, expect=state.head)
             except Conflict:
                 state = await self.load(memory_id)
                 continue

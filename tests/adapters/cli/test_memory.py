@@ -80,7 +80,7 @@ def cli(
         words = ["memory", *arguments, "--nats", kitchen.url]
         assert run([*words, "--json"]) == code, capsys.readouterr().err
         said = capsys.readouterr()
-        return json.loads(said.out if code == 0 else said.err)
+        return json.loads(said.out if code in (0, 5) else said.err)
 
     return call
 
@@ -182,3 +182,78 @@ def test_people_are_told_the_same_in_lines(
     tainted = lines("taint", f"{id_}@1").splitlines()
     assert tainted[0] == f"3 tasks and 2 versions of memories come of {id_}@1"
     assert "no turn was given it" in lines("who-used", cli("commit", "x", "--global")["id"])
+
+
+def test_one_memory_takes_the_place_of_others(kitchen: Kitchen, cli: Cli) -> None:
+    ids = [
+        cli("commit", text, "--team", "kitchen")["id"] for text in ("Salt is out.", "So is oil.")
+    ]
+    made = cli("consolidate", *ids, "--text", "Salt and oil are out.")
+    assert [each["memoryId"] for each in made["sources"]] == ids
+    found = [each["id"] for each in cli("recall", "salt", "--team", "kitchen")["memories"]]
+    assert made["id"] in found
+    assert not set(ids) & set(found)
+    other = cli("commit", "Elsewhere.", "--global")["id"]
+    assert cli("consolidate", made["id"], other, "--text", "x", code=2)["error"]
+    assert cli("consolidate", "0" * 32, "--text", "x", code=3)["error"]
+
+
+EXTRACT = """
+import asyncio
+import socket
+
+
+async def better(source):
+    await asyncio.sleep(60)
+    return f"{source.kind}: {source.result.upper()}" if source.result else None
+
+
+def same(source):
+    return source.content
+
+
+def leaks(source):
+    socket.create_connection(("127.0.0.1", 1))
+
+
+def number(source):
+    return 7
+"""
+
+
+def test_memory_is_made_anew_by_another_function(
+    kitchen: Kitchen, cli: Cli, tmp_path: Path
+) -> None:
+    (tmp_path / "extract.py").write_text(EXTRACT)
+    id_ = kitchen.replies["note bread"]
+    cli("commit", "By hand.", "--global")
+    [diary] = cli("recall", "--agent", "helper")["memories"]
+    kept = cli("rebuild-with", "extract.py:same")
+    assert (kept["rewrites"], kept["same"], kept["left"]) == ([], 2, 1)
+    found = {each["memoryId"]: each for each in run_different(cli, "extract.py:better")["rewrites"]}
+    assert found[id_]["after"] == "tool: THE WEB SAYS THAT BREAD NEEDS SALT"
+    assert found[diary["id"]]["after"] is None
+    assert len(cli("history", id_)["versions"]) == 1, "it is only told"
+    assert len(run_different(cli, "extract.py:better", "--agent", "helper")["rewrites"]) == 1
+    assert cli("rebuild-with", "extract.py:better", "--apply")["applied"] == 2
+    [first, second] = cli("history", id_)["versions"]
+    assert (second["content"], second["cause"]) == (found[id_]["after"], first["cause"])
+    assert cli("get", diary["id"])["forgotten"]
+    assert cli("rebuild-with", "extract.py:better", "--apply")["applied"] == 0
+
+
+def run_different(cli: Cli, *arguments: str) -> Any:
+    return cli("rebuild-with", *arguments, code=5)
+
+
+@pytest.mark.accepts("AS-21")
+def test_a_function_that_has_effects_or_fails_changes_nothing(
+    kitchen: Kitchen, cli: Cli, tmp_path: Path
+) -> None:
+    (tmp_path / "extract.py").write_text(EXTRACT)
+    for name in ("leaks", "number"):
+        failed = cli("rebuild-with", f"extract.py:{name}", "--apply", code=1)
+        assert failed["error"]["code"] == "extraction-failed"
+    assert "effect" in cli("rebuild-with", "extract.py:leaks", code=1)["error"]["message"]
+    for wrong in ("extract.py", "extract.py:none", "nothing.py:x", "no_such:x"):
+        cli("rebuild-with", wrong, code=2)

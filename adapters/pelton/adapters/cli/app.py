@@ -29,6 +29,7 @@ from pelton.adapters.cli import (
     provenance,
     push,
     rebuild,
+    recast,
     rerun,
     schedules,
     send,
@@ -90,6 +91,8 @@ app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(agents.app, name="agents")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(memory.app, name="memory")
+memory.app.command("consolidate")(recast.consolidate)
+memory.app.command("rebuild-with")(recast.rebuild_with)
 memory.app.command("why")(provenance.why)
 memory.app.command("who-used")(provenance.who_used)
 memory.app.command("as-of")(provenance.as_of)

@@ -72,15 +72,6 @@ def on_memories(
     return on_log(settings, run)
 
 
-async def _existing(memories: Memories, id_: str) -> Memory:
-    from pelton.events.memories import MemoryNotFound
-
-    memory = await memories.load(id_)
-    if not memory.versions:
-        raise MemoryNotFound(f"there is no memory {id_!r}: pelton memory recall finds some")
-    return memory
-
-
 def entry_of(memory: Memory, version: Version) -> dict[str, Any]:
     """Return a version of a memory as JSON shows it."""
     import msgspec
@@ -295,7 +286,7 @@ def get(
     """Show what a memory says."""
     from pelton.events.memories import MemoryNotFound
 
-    found = on_memories(lambda memories: _existing(memories, memory), config, data, nats)
+    found = on_memories(lambda memories: memories.existing(memory), config, data, nats)
     shown = found.version(version or len(found.versions))
     if shown is None:
         raise MemoryNotFound(f"the memory has {len(found.versions)} versions")
@@ -315,7 +306,7 @@ def history(
     json: options.Json = False,
 ) -> None:
     """List what a memory has said, version by version, and what led to each."""
-    found = on_memories(lambda memories: _existing(memories, memory), config, data, nats)
+    found = on_memories(lambda memories: memories.existing(memory), config, data, nats)
     versions = [entry_of(found, version) for version in found.versions]
     rows = [
         [
@@ -407,7 +398,7 @@ def _change(
     nats: str | None,
 ) -> Memory:
     async def run(memories: Memories) -> Memory:
-        await _existing(memories, memory)
+        await memories.existing(memory)
         return await memories.by_person(memory, command(memories))
 
     return on_memories(run, config, data, nats)
