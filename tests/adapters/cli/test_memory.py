@@ -257,3 +257,28 @@ def test_a_function_that_has_effects_or_fails_changes_nothing(
     assert "effect" in cli("rebuild-with", "extract.py:leaks", code=1)["error"]["message"]
     for wrong in ("extract.py", "extract.py:none", "nothing.py:x", "no_such:x"):
         cli("rebuild-with", wrong, code=2)
+
+
+@pytest.mark.accepts("AS-22", "AS-52")
+def test_a_conversation_is_rendered_as_files(kitchen: Kitchen, cli: Cli, tmp_path: Path) -> None:
+    task = kitchen.tasks["ask bread"]
+    words = ["render", task, "--nats", kitchen.url]
+
+    def rendered(directory: str, *more: str) -> dict[str, str]:
+        assert run([*words, directory, *more]) == 0
+        return {path.name: path.read_text() for path in (tmp_path / directory).iterdir()}
+
+    files = rendered("one")
+    assert files == rendered("two"), "the same records give the same bytes"
+    assert run([*words, "one"]) == 1
+    assert rendered("one", "--force") == files
+    assert "> ask bread" in files["context.md"].splitlines()
+    assert "> the web says that bread needs salt" in files["context.md"].splitlines()
+    tasks = json.loads(files["tasks.json"])
+    assert [each["agent"] for each in tasks["nodes"]] == ["cook", "helper"]
+    delegated, remembered = files["decisions.log"].splitlines()[-2:]
+    assert delegated.endswith(f"to helper: {json.dumps('bread')}")
+    assert " helper remembers " in remembered
+    assert files["issues.md"].count("Nothing.") == 2
+    before = int(delegated.split()[0]) - 1
+    assert "helper" not in rendered("three", "--at", str(before))["decisions.log"]

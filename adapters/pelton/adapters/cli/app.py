@@ -30,6 +30,7 @@ from pelton.adapters.cli import (
     push,
     rebuild,
     recast,
+    render,
     rerun,
     schedules,
     send,
@@ -77,6 +78,7 @@ app.command("show")(tasks.show)
 app.command("step")(walk.step)
 app.command("timeline")(conversation.timeline)
 app.command("graph")(conversation.graph)
+app.command("render")(render.render)
 app.command("rerun")(rerun.rerun)
 app.add_typer(rerun.test, name="test")
 app.command("fork")(fork.fork)
