@@ -6,7 +6,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pelton.events import subjects
 from pelton.events.agent import AgentState
@@ -23,6 +23,9 @@ from pelton.runtime.clock import World, rfc3339
 from pelton.runtime.log import Conflict, Log
 from pelton.runtime.recollection import Recollection
 
+if TYPE_CHECKING:
+    from pelton.runtime.semantic import Embed
+
 LONGEST_TTL: Final = 100 * 365 * 86_400
 """Seconds that a memory may last, if it does not last for ever."""
 
@@ -33,12 +36,18 @@ class Memories:
     """All memories of a log; those that were used last are remembered (a cache, law 1)."""
 
     def __init__(
-        self, log: Log, *, world: World, agents: Aggregates[AgentState], tenant: str = "local"
+        self,
+        log: Log,
+        *,
+        world: World,
+        agents: Aggregates[AgentState],
+        tenant: str = "local",
+        embed: Embed | None = None,
     ) -> None:
         self.log, self._world, self._agents = log, world, agents
         self._tenant = tenant
         self._known: OrderedDict[str, Memory] = OrderedDict()
-        self._recollection = Recollection(log, world=world)
+        self._recollection = Recollection(log, world=world, embed=embed)
         self._last = 0
 
     @property

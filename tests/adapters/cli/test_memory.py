@@ -282,3 +282,34 @@ def test_a_conversation_is_rendered_as_files(kitchen: Kitchen, cli: Cli, tmp_pat
     assert files["issues.md"].count("Nothing.") == 2
     before = int(delegated.split()[0]) - 1
     assert "helper" not in rendered("three", "--at", str(before))["decisions.log"]
+
+
+def test_recall_goes_by_meaning_if_the_settings_say_so(
+    kitchen: Kitchen, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "def embed(texts):\n    return [['loaf' in t or 'bread' in t, True] for t in texts]\n"
+    (tmp_path / "model.py").write_text(code)
+    assert cli("recall", "loaf")["memories"] == []
+    monkeypatch.setenv("PELTON_MEMORY_EMBED", "model.py:embed")
+    assert {each["id"] for each in cli("recall", "loaf")["memories"]} > {
+        kitchen.replies["note bread"]
+    }
+    monkeypatch.setenv("PELTON_MEMORY_EMBED", "model.py:missing")
+    assert cli("recall", "loaf", code=2)["error"]["code"] == "validation-denied"
+
+
+def test_taint_follows_what_is_handed_on(
+    kitchen: Kitchen, cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From a message: its task, the one that was handed on, what that wrote; and no other."""
+    task = kitchen.tasks["ask bread"]
+    assert run(["step", task, "--nats", kitchen.url, "--json"]) == 0
+    message = json.loads(capsys.readouterr().out)["steps"][0]["cause"]["sequence"]
+    found = cli("taint", str(message))
+    tasks = [(each["agent"], each["how"], each["because"]) for each in found["tasks"]]
+    assert tasks[0] == ("cook", "message", message)
+    assert tasks[1][:2] == ("helper", "message")
+    assert len(tasks) == 2
+    assert found["tasks"][0]["taskId"] == task
+    [diary] = cli("recall", "--agent", "helper")["memories"]
+    assert [each["memoryId"] for each in found["memories"]] == [diary["id"]]

@@ -53,6 +53,7 @@ def on_memories(
 ) -> T:
     """Call something with the memories of the log, and return what it returned."""
     from pelton.adapters.cli.connect import on_log
+    from pelton.adapters.cli.parts import embedding
     from pelton.runtime.aggregates import agents_of
     from pelton.runtime.clock import RealWorld
     from pelton.runtime.memories import Memories
@@ -62,7 +63,11 @@ def on_memories(
     async def run(log: Any) -> T:
         world = RealWorld()
         memories = Memories(
-            log, world=world, agents=agents_of(log, world), tenant=settings.nats.tenant
+            log,
+            world=world,
+            agents=agents_of(log, world),
+            tenant=settings.nats.tenant,
+            embed=embedding(settings),
         )
         try:
             return await call(memories)
