@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib
+import importlib.util
 import inspect
 import re
+import sys
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -17,7 +22,6 @@ from pelton.events.events import FailureClass
 from pelton.events.ids import check_agent
 from pelton.events.retries import Retry
 from pelton.events.schedule import Schedule
-from pelton.runtime.references import file_of, module_of
 from pelton.runtime.slots import check_times
 
 if TYPE_CHECKING:
@@ -76,7 +80,9 @@ class Agent:
 
     `schedules` are those that its code asks for; `initial` is what it is told once, when a life of
     it begins; `options` is JSON that its turns get (`Turn.options`), such as its model and prompt;
-    `team` is whose memory it shares, if its code names one.
+    `team` is whose memory it shares, if its code names one. An executor enters what `opened`
+    returns before it serves the agent, and leaves it when no turn of its runs any more: what the
+    agent needs as long as it is served.
     """
 
     profile: AgentProfile
@@ -86,6 +92,7 @@ class Agent:
     initial: str = ""
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     team: str = ""
+    opened: Callable[[], AbstractAsyncContextManager[object]] = nullcontext
 
     @property
     def name(self) -> str:
@@ -150,13 +157,13 @@ def agent(
     def make(run: Run) -> Agent:
         if team:
             check_agent(team)
-        slug = check_agent(name or _slug(getattr(run, "__name__", "agent")))
+        called = check_agent(name or slug(getattr(run, "__name__", "agent")))
         says = description or (getattr(run, "__doc__", None) or "").strip().partition("\n")[0]
-        says = says or f"The agent {slug}."
-        shown = title or slug.replace("-", " ").replace("_", " ").capitalize()
-        own = AgentSkill(id=slug, name=shown, description=says, tags=(slug,))
+        says = says or f"The agent {called}."
+        shown = title or called.replace("-", " ").replace("_", " ").capitalize()
+        own = AgentSkill(id=called, name=shown, description=says, tags=(called,))
         profile = AgentProfile(
-            name=slug,
+            name=called,
             title=shown,
             description=says,
             version=version,
@@ -172,7 +179,8 @@ def agent(
     return make if run is None else make(run)
 
 
-def _slug(name: str) -> str:
+def slug(name: str) -> str:
+    """Return what an agent may be called, by the name of what it is made of."""
     return re.sub(r"[^a-z0-9-]+", "-", name.lower()).strip("-") or "agent"
 
 
@@ -188,9 +196,9 @@ def load(reference: str) -> Agent:
     """
     place, _, name = reference.partition(":")
     if place.endswith(".py"):
-        return _agent_in(file_of(Path(place)), name, reference)
+        return _agent_in(_file(Path(place)), name, reference)
     if name:
-        return _agent_in(module_of(place, reference), name, reference)
+        return _agent_in(_module(place, reference), name, reference)
     found = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
     if reference in found:
         return _as_agent(found[reference].load(), reference)
@@ -198,6 +206,60 @@ def load(reference: str) -> Agent:
         f"{reference!r} leads to no agent: write module:name, file.py:name, or one of the installed"
         f" agents ({', '.join(sorted(found)) or 'there are none'})"
     )
+
+
+def named(reference: str, whole: str = "") -> object:
+    """Return what `module:name` or `path/to/file.py:name` names, whatever it is.
+
+    Errors speak of the `whole` reference that it is a part of.
+
+    Raises:
+        InvalidInput: there is no such thing.
+    """
+    place, _, name = reference.rpartition(":")
+    if not place or not name:
+        raise InvalidInput(f"{whole or reference!r}: write module:name or file.py:name")
+    module = _file(Path(place)) if place.endswith(".py") else _module(place, whole or reference)
+    if not hasattr(module, name):
+        raise InvalidInput(f"{whole or reference!r}: {place!r} has no {name!r}")
+    return getattr(module, name)
+
+
+def function_of(reference: str) -> Callable[..., Any]:
+    """Return the function that a reference names; see `named`.
+
+    Raises:
+        InvalidInput: there is none.
+    """
+    found = named(reference)
+    if not callable(found):
+        raise InvalidInput(f"{reference!r} is no function")
+    return cast("Callable[..., Any]", found)
+
+
+def _module(place: str, reference: str) -> object:
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # an agent beside the user, as with python -m
+    try:
+        return importlib.import_module(place)
+    except ModuleNotFoundError as error:
+        if error.name and (place == error.name or place.startswith(error.name + ".")):
+            raise InvalidInput(f"{reference!r}: there is no module {place!r}") from error
+        raise
+
+
+def _file(path: Path) -> object:
+    if not path.is_file():
+        raise InvalidInput(f"there is no file {str(path)!r}")
+    module_name = f"{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise InvalidInput(f"{str(path)!r} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    sys.path.insert(0, str(path.resolve().parent))  # so that it can import its neighbours
+    spec.loader.exec_module(module)
+    return module
 
 
 def _agent_in(module: object, name: str, reference: str) -> Agent:

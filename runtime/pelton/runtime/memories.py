@@ -22,6 +22,7 @@ from pelton.runtime.aggregates import Aggregates, own
 from pelton.runtime.clock import World, rfc3339
 from pelton.runtime.log import Conflict, Log
 from pelton.runtime.recollection import Recollection
+from pelton.runtime.redaction import cleaned
 
 if TYPE_CHECKING:
     from pelton.runtime.semantic import Embed
@@ -147,7 +148,7 @@ class Memories:
                 data=CommitData(events=(event,)),
                 **origin._asdict(),
             )
-            data = encode(commit)
+            data = encode(cleaned(self.log.redactor, commit, subject))
             try:
                 sequence = await self.log.append(subject, data, id=commit.id, expect=state.head)
             except Conflict:

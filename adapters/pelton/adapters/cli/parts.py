@@ -77,6 +77,7 @@ async def open_log(settings: Settings, *, name: str) -> AsyncGenerator[JetStream
     """
     from pelton.runtime.jetstream.log import JetStreamLog
     from pelton.runtime.jetstream.profiles import profile
+    from pelton.runtime.redaction import redactor_of
 
     if settings.nats.url is None:
         raise SettingsError("nats.url is not set: set it in pelton.toml or PELTON_NATS_URL")
@@ -86,6 +87,7 @@ async def open_log(settings: Settings, *, name: str) -> AsyncGenerator[JetStream
         profile=profile(settings.nats.profile),
         credentials=credentials,
         name=name,
+        redactor=redactor_of(settings),
     ) as log:
         yield log
 
@@ -121,7 +123,7 @@ def embedding(settings: Settings) -> Embed | None:
         return None
     from importlib.util import find_spec
 
-    from pelton.runtime.references import function_of
+    from pelton.runtime.agents import function_of
 
     if find_spec("numpy") is None:  # which is known before anything is served
         raise SettingsError("memory.embed needs more: pip install 'pelton[semantic]'")
@@ -232,6 +234,7 @@ async def bridge(settings: Settings, stop: Stop, ready: Ready) -> None:
             agents_at=given.agents_at,
             legacy=given.a2a_03,
             tenant=settings.nats.tenant,
+            debug_token=given.debug_token.reveal() if given.debug_token is not None else "",
             answer_within=given.answer_within,
             world=world,
         ) as serving,
@@ -355,8 +358,13 @@ def run_part(part: Part, settings: Settings, *, ready: Ready) -> None:
     withhold_rich()
     release_rich()
     from pelton.adapters.logging import set_up
+    from pelton.runtime.redaction import redactor_of
 
-    set_up(level=settings.log.level, format=settings.log.format)
+    set_up(
+        level=settings.log.level,
+        format=settings.log.format,
+        redactor=redactor_of(settings),
+    )
 
     threads = ThreadPoolExecutor(settings.executor.capacity, thread_name_prefix=_THREADS)
 
@@ -418,6 +426,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--ready", type=int, required=True, help="the pipe to say it on")
     given = parser.parse_args(arguments)
     die_with(given.parent)
+    os.set_inheritable(given.ready, False)  # noqa: FBT003  what we start must not hold it open
 
     def ready(facts: Mapping[str, Any]) -> None:
         os.write(given.ready, msgspec.json.encode(facts))

@@ -80,7 +80,7 @@ def rebuild_with(
     """Make memories anew from what led to them, by another function, and tell what differs."""
     from pelton.events.ids import check_agent
     from pelton.runtime import extraction
-    from pelton.runtime.references import function_of
+    from pelton.runtime.agents import function_of
 
     extract = function_of(function)
 

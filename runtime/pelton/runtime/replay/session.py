@@ -179,7 +179,7 @@ async def session_of(reader: Reader, context_id: str, *, blobs: bool = True) -> 
         commits = await reader.read(subjects.commits(agent, id_))
         records += commits
         records += await reader.read(subjects.commands(agent, id_))
-        for place in _others(commits):
+        for place in others(commits):
             if place not in seen:
                 seen.add(place)
                 wanted.append(place)
@@ -200,7 +200,7 @@ async def task_session(reader: Reader, task_id: str, *, blobs: bool = True) -> S
     return await session_of(reader, context_of(task_id), blobs=blobs)
 
 
-def _others(commits: Sequence[Record]) -> Iterator[tuple[str, str]]:
+def others(commits: Sequence[Record]) -> Iterator[tuple[str, str]]:
     """Yield the contexts that the commits of one name: who got work from it, and who gave it."""
     for record in commits:
         for event in decode_commit(record.data).data.events:
