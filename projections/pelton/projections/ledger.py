@@ -75,11 +75,6 @@ _FORGET = (
     " (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'),"
     " json_extract(value, '$[2]') FROM json_each(?))"
 )
-_COUNT = (
-    "INSERT INTO counts SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'),"
-    " json_extract(value, '$[2]') FROM json_each(?) WHERE TRUE"
-    " ON CONFLICT (agent, name) DO UPDATE SET count = count + excluded.count"
-)
 
 
 class Ledger(msgspec.Struct):
@@ -109,9 +104,8 @@ class Ledger(msgspec.Struct):
         put(database, schema.DELEGATIONS, self.delegations)
         put(database, schema.REPORTS, self.reports)
         put(database, schema.MEMORY_READS, self.reads)
-        if self.counts:
-            counts = [(*key, count) for key, count in self.counts.items()]
-            database.execute(_COUNT, (text(counts),))
+        counts = [(*key, count) for key, count in self.counts.items()]
+        put(database, schema.COUNTS, counts, add=True)
         self.spending.write(database)
 
 
