@@ -34,6 +34,7 @@ from pelton.events.events import EVENTS
 from pelton.events.presence import TRANSITIONS as STANDINGS
 from pelton.events.presence import AgentStatus, Fact
 from pelton.events.schema import schemas
+from pelton.events.secret_kinds import KINDS
 from pelton.events.states import INTERRUPTED, TERMINAL, TRANSITIONS
 from pelton.runtime.jetstream.profiles import PROFILES
 from pelton.runtime.settings import settings
@@ -386,6 +387,15 @@ def _option(option: Any) -> str:
     return f"`{option.opts[0]}{value}`"
 
 
+def secrets() -> str:
+    """Return the table of the kinds of secrets, those of one issuer's wording in one row."""
+    found: dict[str, list[str]] = {}
+    for kind in KINDS:
+        found.setdefault(kind.about, []).append(f"`{kind.name}`")
+    rows = ((about, ", ".join(dict.fromkeys(names))) for about, names in found.items())
+    return table(("of", "kind"), rows)
+
+
 def threats() -> str:
     """Return the security checklist."""
 
@@ -422,6 +432,7 @@ BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "states": states,
     "presence": presence,
     "errors": errors,
+    "secrets": secrets,
     "settings": settings_,
     "api": api,
     "threats": threats,

@@ -23,6 +23,8 @@ from pelton.events.events import (
     TaskArtifactWithdrawn,
     TaskStatusUpdated,
 )
+from pelton.events.growing import Growing
+from pelton.events.redact import Redactor
 from pelton.events.turns import Turn
 from pelton.runtime.bulk import THRESHOLD, Blobs, offload
 from pelton.runtime.clock import rfc3339
@@ -215,7 +217,8 @@ class Recorder:
         """
         stream = self._texts.get(artifact_id)
         if stream is None:
-            stream = _Text(artifact_id, name, self._recorded(artifact_id))
+            recorded = self._recorded(artifact_id)
+            stream = _Text(artifact_id, name, recorded, self._blobs.redactor)
             self._texts[artifact_id] = stream
             self._written.add(artifact_id)
         if anew:
@@ -340,10 +343,17 @@ def _batches(events: Sequence[AnyEvent]) -> Iterator[Sequence[AnyEvent]]:
 
 
 class _Text:
-    """A text that grows, and what the log has of it, which converges on what is said."""
+    """A text that grows, and what the log has of it, which converges on what is said.
 
-    def __init__(self, artifact_id: str, name: str, recorded: Artifact | None) -> None:
-        self._id, self._name = artifact_id, name
+    What may become a secret is not written before what follows it is known.
+    """
+
+    def __init__(
+        self, artifact_id: str, name: str, recorded: Artifact | None, redactor: Redactor
+    ) -> None:
+        self._id, self._name, self._redactor = artifact_id, name, redactor
+        self._growing = Growing(redactor)
+        self._whole: list[str] = []
         self._said = ""
         parts = join(recorded.parts) if recorded is not None else ()
         self._stored: str | None = None
@@ -356,8 +366,10 @@ class _Text:
 
     def say(self, task_id: str, text: str, *, last: bool) -> list[TaskArtifactUpdated]:
         """Return the events that the log lacks after `text` was said."""
-        self._said += text
+        self._hear(text, last=last)
         stored = self._stored
+        if stored is None and text and not self._said and not last:
+            return []  # it waits for what follows
         if stored is not None and stored.startswith(self._said) and not last:
             return []  # an earlier attempt has said as much, or more
         if stored is not None and self._said.startswith(stored):
@@ -365,10 +377,20 @@ class _Text:
         return self._update(task_id, self._said, append=False, last=last)
 
     def end(self, task_id: str) -> list[TaskArtifactUpdated]:
-        """Return the events that make the log say no more than was said."""
-        if self._stored == self._said or self._stored is None:
+        """Return the events that make the log say no more than was said, and all of it."""
+        self._hear("", last=True)
+        stored = self._stored
+        if self._said == (stored or ""):
             return []
+        if stored is not None and self._said.startswith(stored):
+            return self._update(task_id, self._said[len(stored) :], append=True, last=True)
         return self._update(task_id, self._said, append=False, last=True)
+
+    def _hear(self, text: str, *, last: bool) -> None:
+        self._whole.append(text)
+        self._said += self._growing.add(text, last=last)
+        if last and self._growing.touched:  # it is the same, in whatever pieces it has come
+            self._said = self._redactor.text("".join(self._whole))
 
     def _update(
         self, task_id: str, text: str, *, append: bool, last: bool

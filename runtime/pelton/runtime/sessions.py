@@ -27,6 +27,7 @@ from pelton.events.session import (
 from pelton.events.sessions import gate
 from pelton.runtime.bulk import THRESHOLD, Blobs, inline
 from pelton.runtime.recorder import Recorder
+from pelton.runtime.redaction import cleaned
 
 
 class Opening(NamedTuple):
@@ -121,7 +122,7 @@ class TurnSession:
         It is written with what comes next, or with `at_once` before this returns. Other turns of
         the context see it once this one is over.
         """
-        data = encode(value)
+        data = encode(cleaned(self._blobs.redactor, value, "session"))
         if len(data) > THRESHOLD:
             ref = BlobRef(sha256=await self._blobs.put_blob(data), size=len(data), member="data")
             entry = SessionEntry(key=key, blob=ref)

@@ -303,8 +303,9 @@ class Turn:
 
         The call is known by its name and its occurrence in the turn at the moment it is made, or by
         a `key` of its own such as the id of a tool call, so steps may run at the same time and end
-        in any order. A plain function runs in a thread. What is returned went through JSON, the
-        first time as on every later attempt. `deadline` is in seconds, for each run.
+        in any order. A plain function runs in a thread. What is returned went through JSON and has
+        no secrets (`docs/privacy.md`), the first time as on every later attempt. `deadline` is in
+        seconds, for each run.
 
         A step that raises is tried again as `retry` says; without, if it is `idempotent`, by the
         class of its failure (`pelton.events.retries`), else never.

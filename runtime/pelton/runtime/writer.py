@@ -12,6 +12,7 @@ from pelton.events.events import AnyEvent
 from pelton.runtime.clock import World, rfc3339
 from pelton.runtime.log import Conflict, Log, LogRegressed
 from pelton.runtime.patience import patiently
+from pelton.runtime.redaction import cleaned
 
 
 class Writer:
@@ -64,6 +65,7 @@ class Writer:
             data=CommitData(events=tuple(events), command=command, handled=handled),
             **origin._asdict(),
         )
+        commit = cleaned(self._log.redactor, commit, self._subject)
         data = encode(commit)
         self._last = await self._stored(commit.id, data, state.head), commit, data
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pelton.runtime.clock import World
     from pelton.runtime.jetstream.log import JetStreamLog
     from pelton.runtime.remote import Remote
+    from pelton.runtime.semantic import Embed
 
 Ready = Callable[[Mapping[str, Any]], None]
 """Called once, when a part serves, with what others may want to know of it."""
@@ -76,6 +77,7 @@ async def open_log(settings: Settings, *, name: str) -> AsyncGenerator[JetStream
     """
     from pelton.runtime.jetstream.log import JetStreamLog
     from pelton.runtime.jetstream.profiles import profile
+    from pelton.runtime.redaction import redactor_of
 
     if settings.nats.url is None:
         raise SettingsError("nats.url is not set: set it in pelton.toml or PELTON_NATS_URL")
@@ -85,6 +87,7 @@ async def open_log(settings: Settings, *, name: str) -> AsyncGenerator[JetStream
         profile=profile(settings.nats.profile),
         credentials=credentials,
         name=name,
+        redactor=redactor_of(settings),
     ) as log:
         yield log
 
@@ -107,6 +110,24 @@ async def remotes(settings: Settings) -> AsyncGenerator[Remote | None, None]:
         ) from error
     async with open_remotes(settings.executor.remotes) as client:
         yield client
+
+
+def embedding(settings: Settings) -> Embed | None:
+    """Return what makes vectors of texts, if the settings name any.
+
+    Raises:
+        InvalidInput: they name no function.
+        SettingsError: numpy is not installed.
+    """
+    if not settings.memory.embed:
+        return None
+    from importlib.util import find_spec
+
+    from pelton.runtime.agents import function_of
+
+    if find_spec("numpy") is None:  # which is known before anything is served
+        raise SettingsError("memory.embed needs more: pip install 'pelton[semantic]'")
+    return function_of(settings.memory.embed)
 
 
 @contextlib.asynccontextmanager
@@ -144,6 +165,7 @@ async def executor(settings: Settings, stop: Stop, ready: Ready) -> None:
             tenant=settings.nats.tenant,
             capacity=settings.executor.capacity,
             remote=remote,
+            embed=embedding(settings),
         )
         async with asyncio.TaskGroup() as group:
             running = group.create_task(serving.run(budget=settings.executor.stop_within))
@@ -336,8 +358,13 @@ def run_part(part: Part, settings: Settings, *, ready: Ready) -> None:
     withhold_rich()
     release_rich()
     from pelton.adapters.logging import set_up
+    from pelton.runtime.redaction import redactor_of
 
-    set_up(level=settings.log.level, format=settings.log.format)
+    set_up(
+        level=settings.log.level,
+        format=settings.log.format,
+        redactor=redactor_of(settings),
+    )
 
     threads = ThreadPoolExecutor(settings.executor.capacity, thread_name_prefix=_THREADS)
 
