@@ -395,3 +395,27 @@ def test_an_imported_session_is_looked_at_by_its_ids_alone(
     copy.write_bytes(file.read_bytes().replace(b"help with it", b"help with IT", 1))
     spoilt = pelton("show", task, cwd=tmp_path)
     assert (spoilt.returncode, copy.name in spoilt.stderr) == (5, True)
+
+
+def test_a_new_version_is_tried_in_the_shadow(
+    dev: Dev, sent: dict[str, Any], file: Path, tmp_path: Path
+) -> None:
+    effects = dev.effects.read_text()
+    context = f"context={sent['contextId']}"
+    command = ["shadow", "--agent", "pair.py:boss", "--baseline-again", "--json"]
+    done = dev.run(*command, "--cohort", f"{context},state=completed,since=1h")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["counts"] == {"identical": 1, "changed": 0, "worse": 0, "unclear": 0}
+    costs = {name: (lane["tokens"], lane["cost"]) for name, lane in found["lanes"].items()}
+    assert costs == dict.fromkeys(("recorded", "again", "new"), (7, 0.5))
+    shutil.copy(dev.cwd / "changed.py", tmp_path)
+    changed = ["shadow", "--agent", "changed.py:helper", "--file", str(file), "--html", "x.html"]
+    done = pelton(*changed, "--check", "grep -q heard", cwd=tmp_path)
+    assert done.returncode == 5, done.stderr
+    assert "1 worse" in done.stdout
+    assert 'message.parts[0].text: "heard: help with it" → "HEARD: help with it"' in done.stdout
+    assert "HEARD" in (tmp_path / "x.html").read_text()
+    assert pelton(*changed[:-2], "--cohort", "state=failed", cwd=tmp_path).returncode == 3
+    assert pelton(*changed[:-2], "--cohort", "mood=good", cwd=tmp_path).returncode == 2
+    assert dev.effects.read_text() == effects

@@ -32,6 +32,7 @@ from pelton.adapters.cli import (
     send,
     serve,
     sessions,
+    shadow,
     status,
     tail,
     tasks,
@@ -78,6 +79,7 @@ app.command("rerun")(rerun.rerun)
 app.add_typer(rerun.test, name="test")
 app.command("fork")(fork.fork)
 app.command("bisect")(bisect.bisect)
+app.command("shadow")(shadow.shadow)
 app.command("diff")(diff.diff)
 app.command("export")(sessions.export)
 app.command("verify")(sessions.verify)

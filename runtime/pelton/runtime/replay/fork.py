@@ -32,6 +32,7 @@ from pelton.events.events import (
     TaskSubmitted,
     TurnEnded,
     TurnStarted,
+    UsageReported,
     ValueRecorded,
 )
 from pelton.events.upcast import decode_command, decode_commit
@@ -199,6 +200,14 @@ async def plant(log: Log, session: Session, records: Sequence[tuple[str, bytes]]
         await log.append(subject, data, id=f"prefix-{number}")
 
 
+class Had(NamedTuple):
+    """What a call of the original came to, how many seconds it took, and what it said it took."""
+
+    event: StepCompleted | StepFailed
+    seconds: float
+    used: tuple[UsageReported, ...]
+
+
 class Later:
     """What the original has of its steps and values after a sequence, by what was called, in order.
 
@@ -207,11 +216,12 @@ class Later:
     """
 
     def __init__(self, session: Session, after: int, other: Session | None = None) -> None:
-        self._found: dict[tuple[str, str], deque[StepCompleted | StepFailed]] = {}
+        self._found: dict[tuple[str, str], deque[Had]] = {}
         self._values: dict[tuple[str, int, str], Any] = {}
         self._other = Later(other, 0) if other is not None else None
         self.missed: list[str] = []
-        begun: dict[tuple[str, str, str], str] = {}
+        begun: dict[tuple[str, str, str], tuple[StepStarted, datetime]] = {}
+        used: dict[str, list[UsageReported]] = {}
         turns: dict[str, int] = {}
         for record in session.records:
             subject = subjects.parse(record.subject)
@@ -221,23 +231,27 @@ class Later:
                 if isinstance(event, TurnStarted):
                     turns[event.task_id] = event.turn
                 elif isinstance(event, StepStarted):
-                    begun[record.subject, event.task_id, event.key] = event.call
+                    begun[record.subject, event.task_id, event.key] = event, record.received
+                elif isinstance(event, UsageReported):
+                    used.setdefault(event.key, []).append(event)
                 elif record.sequence <= after:
                     continue
                 elif isinstance(event, StepCompleted | StepFailed):
-                    call = begun[record.subject, event.task_id, event.key]
-                    self._found.setdefault((_name(event.key), call), deque()).append(event)
+                    step, at = begun[record.subject, event.task_id, event.key]
+                    said = tuple(used.pop(f"usage:{step.idempotency_key}", ()))
+                    had = Had(event, (record.received - at).total_seconds(), said)
+                    self._found.setdefault((_name(event.key), step.call), deque()).append(had)
                 elif isinstance(event, ValueRecorded):
                     self._values[event.task_id, turns[event.task_id], event.key] = event.value
 
-    def take(self, key: str, args: tuple[object, ...]) -> StepCompleted | StepFailed | None:
+    def take(self, key: str, args: tuple[object, ...]) -> Had | None:
         """Return the next result of a call; the last one stands for all that follow."""
         found = self._found.get((_name(key), call_of(args)))
         if not found:
-            event = self._other.take(key, args) if self._other is not None else None
-            if event is None:
+            had = self._other.take(key, args) if self._other is not None else None
+            if had is None:
                 self.missed.append(key)
-            return event
+            return had
         return found.popleft() if len(found) > 1 else found[0]
 
     def value(self, task: str, turn: int, key: str, draw: Callable[[], Any]) -> Any:
@@ -257,7 +271,8 @@ class Policy(NamedTuple):
 
     `tools` holds for all that are not named in `named`; what is in `stubs` has that result. `ask`
     is asked for the result of a step by its key and its arguments. With `values`, values that the
-    original has are given again.
+    original has are given again. With `costs`, what comes from the record takes what it has taken
+    there: tokens and cost, and unless steps run in real time, time.
     """
 
     tools: Tools = Tools.RECORDED
@@ -265,6 +280,7 @@ class Policy(NamedTuple):
     stubs: Mapping[str, Any] = {}
     ask: Callable[[str, tuple[object, ...]], Any] | None = None
     values: bool = False
+    costs: bool = False
 
     def of(self, name: str) -> Tools:
         """Return what becomes of a step of that name."""
@@ -297,12 +313,23 @@ class Chosen(Steps):
             return await super()._called(key, fn, args)
         if tools is Tools.ASK and policy.ask is not None:
             return await asyncio.to_thread(policy.ask, key, args)
-        event = self._later.take(key, args) if tools is Tools.RECORDED else None
-        if event is None:
+        had = self._later.take(key, args) if tools is Tools.RECORDED else None
+        if had is None:
             why = "the original has no such call" if tools is Tools.RECORDED else "it is refused"
             raise AgentError(f"The step {name!r} did not run: {why}.", kind=FailureClass.POLICY)
+        if policy.costs:
+            await self._take_as_much(key, had)
+        event = had.event
         if isinstance(event, StepFailed):
             raise StepError(event.failure)
         if event.blob is not None:
             return msgspec.json.decode(await self._blobs.get_blob(event.blob.sha256))
         return event.result
+
+    async def _take_as_much(self, key: str, had: Had) -> None:
+        """Take the time that a call of the original has taken, and say what that said."""
+        if not self._policy.live:
+            await asyncio.sleep(had.seconds)
+        for each in had.used:
+            mine = replace(each, task_id=self._recorder.task_id, key=f"usage:{self._unique(key)}")
+            self._recorder.emit(mine)
