@@ -35,7 +35,7 @@ def asking(text: Callable[[str], str], *, prompt: str = "", extra: str = "") -> 
     async def version(turn: Turn) -> str:
         async def model(prompt: str) -> str:
             ASKED.append(prompt)
-            await asyncio.sleep(2)
+            await asyncio.sleep(2)  # of virtual time: how long the call takes
             turn.usage("small", input_tokens=10, output_tokens=5, cost=0.25)
             return f"<{prompt}>"
 

@@ -28,6 +28,7 @@ from pelton.adapters.cli import (
     push,
     rebuild,
     rerun,
+    rules,
     schedules,
     send,
     serve,
@@ -90,6 +91,7 @@ app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(agents.app, name="agents")
 app.add_typer(schedules.app, name="schedules")
 app.command("tail")(tail.tail)
+app.add_typer(rules.app, name="policy")
 app.command("usage")(usage.usage)
 app.command("audit")(audit.audit)
 app.command("rebuild")(rebuild.rebuild)

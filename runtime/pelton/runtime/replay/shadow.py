@@ -17,6 +17,7 @@ from pelton.events.a2a import TaskState, text_of
 from pelton.events.context import Context, TaskFold, fold
 from pelton.events.errors import InvalidInput, TaskNotFound
 from pelton.events.events import (
+    UNIT,
     AttemptEnded,
     StepCompleted,
     StepFailed,
@@ -31,7 +32,6 @@ from pelton.events.upcast import decode_commit
 from pelton.runtime.replay.diff import Difference, diff
 from pelton.runtime.replay.session import Session
 from pelton.runtime.replay.trial import NotAtRest, Ran
-from pelton.runtime.spending import UNIT
 
 _WORTH: Final = {TaskState.COMPLETED: 2, TaskState.INPUT_REQUIRED: 1, TaskState.AUTH_REQUIRED: 1}
 """How good it is that a task comes to rest in a state: 0 in all others."""
