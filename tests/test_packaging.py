@@ -128,7 +128,14 @@ def test_the_wheel_holds_every_package_and_nothing_else(tmp_path: Path) -> None:
         for root in SOURCE_ROOTS
         for file in (ROOT / root).rglob("*.py")
     }
+    page = {
+        str(file.relative_to(ROOT / "adapters"))
+        for file in (ROOT / "adapters/pelton/adapters/debug/page").rglob("*")
+        if file.is_file()
+    }
     assert modules <= names
+    assert page <= names
+    assert {file.rpartition(".")[2] for file in page} >= {"html", "css", "js", "svg"}
     assert {f"pelton/{root}/py.typed" for root in SOURCE_ROOTS} <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"pelton"}

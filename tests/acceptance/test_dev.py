@@ -14,7 +14,12 @@ import pytest
 from tests.acceptance.running import Dev, alive, ask, eventually, get, message, pelton_itself
 
 
-@pytest.mark.accepts("AS-63")
+def environment_of(pid: int) -> str:
+    """Return the environment that a process was started with."""
+    return Path(f"/proc/{pid}/environ").read_text()
+
+
+@pytest.mark.accepts("AS-63", "S20")
 def test_it_says_what_survives_and_is_ready_when_the_bridge_is(tmp_path: Path) -> None:
     with Dev(tmp_path) as dev:
         dev.ready()
@@ -28,6 +33,12 @@ def test_it_says_what_survives_and_is_ready_when_the_bridge_is(tmp_path: Path) -
         assert (tmp_path / ".pelton" / "dev.json").stat().st_mode & 0o777 == 0o600
         names = {"bridge", "projector", "executor-1", "nats-server"}
         assert set(dev.pids()) == names
+        dev.await_line("debug ")
+        link = next(line[6:] for line in dev.lines if line.startswith("debug "))
+        page, _, token = link.partition("?token=")
+        assert page == f"{dev.url}/debug"
+        told = [name for name, pid in dev.pids().items() if token in environment_of(pid)]
+        assert told == ["bridge"], "no agent's process knows the token"
         assert dev.stop() == 0
 
 

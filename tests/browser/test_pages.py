@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
-import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +20,7 @@ import pytest_asyncio
 from pelton.runtime.jetstream import JetStreamLog
 from tests.adapters.identity import conftest
 from tests.adapters.identity.people import ACME, Town, key, town
+from tests.browser.driving import chromium
 
 pytestmark = pytest.mark.browser
 
@@ -88,10 +87,8 @@ async def visit(pages: Pages, name: str, script: str, profile: Path) -> Any:
         const say = found => fetch("/found", {{method: "POST", body: JSON.stringify(found)}});
         try {{ await say(await (async () => {{ {script} }})()); }}
         catch (error) {{ await say({{failed: String(error)}}); }}"""
-    browser = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    assert browser, "there is no Chromium: install it, or name it: make test-browser CHROMIUM=…"
     process = await asyncio.create_subprocess_exec(
-        browser,
+        chromium(),
         *("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"),
         *("--host-resolver-rules=MAP *.example 127.0.0.1", f"--user-data-dir={profile / name}"),
         f"http://{name}:{pages.port}/",

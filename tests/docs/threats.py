@@ -126,18 +126,30 @@ THREATS: Final = (
         "S20",
         "CSRF, DNS rebinding",
         "loopback by default, hosts and origins checked, JSON alone, no CORS; a WebSocket only for"
-        " the very origin, port included",
-        "There is no page of ours, so no token for one. In a browser itself: `make test-browser`,"
-        " which needs Chromium.",
+        " the very origin, port included; the debugger wants loopback's names, its very origin, and"
+        " a cookie that this run's token was exchanged for",
+        "Cookies know no ports: a server on another port of this machine that one opens at `/debug`"
+        " is sent the debugger's. In a browser itself: `make test-browser`, which needs Chromium.",
     ),
-    Threat("S21", "XSS in a debugger", "", "There is no page of ours, so far."),
+    Threat(
+        "S21",
+        "XSS in a debugger",
+        "all text of the log is shown as text; a policy without inline scripts, styles or `eval`,"
+        " and with trusted types, so that no script makes markup of a text",
+        "In a browser itself: `make test-browser`. Browsers without trusted types lack that wall.",
+    ),
     Threat("S22", "Path traversal", "ids never become file names"),
-    Threat("S23", "Secrets in logs", "typed secrets, scrubbed lines"),
+    Threat(
+        "S23",
+        "Secrets in logs",
+        "typed secrets, scrubbed lines, and redaction of all that is stored",
+    ),
     Threat("S24", "Fairness", "rates of tenants and principals, across bridges"),
     Threat(
         "S25",
         "Ranges, regular expressions, multipart",
-        "no file is served, no multipart is taken, and no pattern backtracks",
+        "no file is served but those of the debugger, whole and from memory; no multipart is taken,"
+        " and no pattern backtracks",
     ),
     Threat("S26", "Deployment of NATS", "a configuration that is linted, and tried on a server"),
     Threat(

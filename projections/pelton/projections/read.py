@@ -17,9 +17,11 @@ import msgspec
 from pelton.events.a2a import Artifact, JsonObject, Message, Task, TaskState, TaskStatus
 from pelton.events.card import AgentProfile
 from pelton.events.context import join
+from pelton.projections.conversations import Conversations
 from pelton.projections.cursors import read_cursor, write_cursor
 from pelton.projections.database import connect, translated
 from pelton.projections.ledgers import Ledgers
+from pelton.projections.memories import Memories
 from pelton.projections.pages import Page, check_size
 from pelton.projections.rows import Cells
 from pelton.projections.store import Position
@@ -141,6 +143,10 @@ class ReadModels:
         self._database = database
         self.ledgers: Final = Ledgers(self._fetch)
         """What tasks leave to others: questions, delegations, dead letters, counts."""
+        self.memories: Final = Memories(self._fetch)
+        """What agents remember."""
+        self.conversations: Final = Conversations(self._fetch)
+        """Contexts as a person looks for them."""
 
     async def position(self) -> Position:
         """Return how far the read models are."""

@@ -24,6 +24,7 @@ from pelton.projections.database import (
     translated,
 )
 from pelton.projections.fold import Changes, Stopped, fold
+from pelton.projections.memory import Remembered, remember
 from pelton.projections.rows import UNDECIDED, Cells, ContextRow, TaskRow
 from pelton.projections.undecided import show, target
 
@@ -103,6 +104,7 @@ class Write(msgspec.Struct):
     after: Position
     changes: Changes
     agents: list[Cells] = []
+    memories: Remembered = msgspec.field(default_factory=Remembered)
     pending: list[Cells] = []
     damaged: list[Damage] = []
     decided: list[int] = []
@@ -189,6 +191,9 @@ def _plan(database: sqlite3.Connection, batch: Batch, before: Position) -> Write
         _show(database, undecided, write)
     if batch.agents:
         write.agents = _agents(database, batch.agents)
+    if batch.memories:
+        write.memories = remember(database, batch.memories)
+        write.damaged += write.memories.damaged
     return write
 
 
@@ -241,6 +246,8 @@ def _show(
     }
     current = _tasks(database, redriven | {id_ for _, id_, _ in messages})
     current |= {(row.agent, row.id): row for row in changes.tasks}
+    waited = [row.id for row in current.values() if row.waits]
+    asked = changes.ledger.asked(database, waited) if waited else {}
     values = {"pairs": _json(messages), "undecided": UNDECIDED}
     rows = database.execute(_DECIDED, values) if messages else ()
     decided = {(about, command) for about, command in rows}
@@ -254,7 +261,7 @@ def _show(
         about = {(id_, command) for key_, id_, command in messages if key_ == key}
         known = _of(context, redriven | {id_ for id_, _ in about}, current)
         before = {command for id_, command in about if {(key, command), (id_, command)} & decided}
-        opened, said = show(context, known, waiting, before)
+        opened, said = show(context, known, asked, waiting, before)
         changes.tasks += opened
         changes.messages += said
 
@@ -299,6 +306,7 @@ def _write(database: sqlite3.Connection, write: Write, *, safe: bool) -> None:
         changes.ledger.write(database)
         put(database, schema.PENDING, write.pending)
         put(database, schema.AGENTS, write.agents)
+        write.memories.write(database)
         put(database, schema.DAMAGED, [msgspec.structs.astuple(each) for each in write.damaged])
         if safe:
             database.execute("COMMIT")
@@ -306,6 +314,16 @@ def _write(database: sqlite3.Connection, write: Write, *, safe: bool) -> None:
         with suppress(sqlite3.OperationalError):  # there may be none, just before and after
             database.execute("ROLLBACK")
         raise
+
+
+@asynccontextmanager
+async def open_private() -> AsyncGenerator[tuple[Store, Database]]:
+    """Open read models of this process alone, and the connection to read them with.
+
+    They lie in memory, and on the disk where that is too small; nothing is left of them.
+    """
+    async with connect(None, write=True) as database:
+        yield Store(database, await _position(database)), database
 
 
 @asynccontextmanager

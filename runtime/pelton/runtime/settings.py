@@ -37,6 +37,7 @@ from pelton.runtime.auth_settings import (
     TenantSettings,
     TlsSettings,
 )
+from pelton.runtime.privacy_settings import RedactionSettings
 from pelton.runtime.push_settings import PushSettings
 from pelton.runtime.setting_types import Address as Address  # noqa: PLC0414  who loads settings
 from pelton.runtime.setting_types import Secret as Secret  # noqa: PLC0414  needs these too
@@ -173,6 +174,14 @@ class BridgeSettings(Section, frozen=True, kw_only=True):
             " Without it, the host of `public_url` and the port it listens on."
         ),
     ] = ""
+    debug_token: Annotated[
+        Secret | None,
+        Meta(
+            description="With it, the bridge serves the debugger at `/debug` to whoever shows it."
+            " `pelton dev` makes one for each run; a bridge that more than this machine reaches"
+            " refuses to have one."
+        ),
+    ] = None
     answer_within: Annotated[
         float,
         Meta(
@@ -198,8 +207,8 @@ class ExecutorSettings(Section, frozen=True, kw_only=True):
         tuple[str, ...],
         Meta(
             description="Agents to run: `module:name`, `path/to/file.py[:name]`, the name of an"
-            " entry point in the group `pelton.agents`, or `sdk:module:Class`, an `AgentExecutor`"
-            " of a2a-sdk."
+            " entry point in the group `pelton.agents`, or what brings an agent of another kind,"
+            " such as `model:anthropic/NAME`, `cli:PROGRAM ARGUMENT…`, `sdk:module:Class`."
         ),
     ] = ()
     remotes: Annotated[
@@ -279,6 +288,7 @@ class Settings(Section, frozen=True, kw_only=True):
     client: ClientSettings = ClientSettings()
     executor: ExecutorSettings = ExecutorSettings()
     projections: ProjectionSettings = ProjectionSettings()
+    redaction: RedactionSettings = RedactionSettings()
     log: LogSettings = LogSettings()
 
     @property

@@ -18,6 +18,7 @@ import structlog
 
 from pelton.events.a2a import BlobRef
 from pelton.events.envelope import digest, encode
+from pelton.events.errors import InvalidInput
 from pelton.events.events import (
     Failure,
     FailureClass,
@@ -35,6 +36,7 @@ from pelton.runtime.bulk import THRESHOLD, Blobs
 from pelton.runtime.failures import NondeterminismError, StepError, failure_of
 from pelton.runtime.pulse import Pulse
 from pelton.runtime.recorder import Recorder
+from pelton.runtime.redaction import cleaned
 
 FINAL: Final = frozenset({FailureClass.VALIDATION, FailureClass.AUTHORISATION, FailureClass.POLICY})
 """Failures that no retry makes right."""
@@ -101,6 +103,17 @@ class Steps:
         self._occurrences[name] += 1
         key = f"{name}#{self._occurrences[name]}"
         self._asked.add(key)
+        return key
+
+    def latest(self, name: str) -> str:
+        """Return the key of the last step of that name, or of that key.
+
+        Raises:
+            InvalidInput: this attempt has asked for none.
+        """
+        key = name if name in self._asked else f"{name}#{self._occurrences[name]}"
+        if key not in self._asked:
+            raise InvalidInput(f"this turn has no step {name[:80]!r}", field="step")
         return key
 
     def value(self, name: str, draw: Callable[[], Any]) -> Any:
@@ -254,7 +267,8 @@ class Steps:
             data = msgspec.json.encode(result)
         except Exception as error:
             logger.info("step-failed", key=key, exception=type(error).__name__)
-            raise _Failed(failure_of(error)) from error
+            failure = cleaned(self._blobs.redactor, failure_of(error), key)
+            raise _Failed(failure) from error
         finally:
             _key.reset(token)
         return await self._completed(key, data, at_once=not idempotent)
@@ -263,6 +277,9 @@ class Steps:
         """Record a result. One that may be had again waits for others to be written with."""
         task_id = self._recorder.task_id
         value = msgspec.json.decode(data)
+        safe = cleaned(self._blobs.redactor, value, key)
+        if safe is not value:
+            value, data = safe, msgspec.json.encode(safe)
         if len(data) > THRESHOLD:
             ref = BlobRef(sha256=await self._blobs.put_blob(data), size=len(data), member="data")
             self._recorder.emit(StepCompleted(task_id=task_id, key=key, blob=ref))

@@ -64,6 +64,7 @@ _BODILESS: Final = ("GET", "HEAD", "DELETE", "OPTIONS")
 _HEALTH: Final = (["healthz"], ["readyz"])
 
 if TYPE_CHECKING:
+    from pelton.adapters.debug.debugger import Debugger
     from pelton.adapters.identity.grants import Grants
 
 Scope = MutableMapping[str, Any]
@@ -74,7 +75,8 @@ logger: structlog.stdlib.BoundLogger = structlog.get_logger("pelton.a2a")
 class App:
     """Serves all agents of all tenants, over JSON-RPC and HTTP+JSON.
 
-    With `public_cards`, agents' cards are for everybody; all else is for those who are let in.
+    With `public_cards`, agents' cards are for everybody; all else is for those who are let in. The
+    debugger, if there is one, lets in by itself.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class App:
         *,
         public_cards: bool = True,
         grants: Grants | None = None,
+        debugger: Debugger | None = None,
         readiness: Callable[[], Awaitable[JsonObject]],
         world: World,
     ) -> None:
@@ -93,7 +96,7 @@ class App:
         self._authenticator = authenticator
         self._guard = guard
         self._cards, self._public_cards = cards, public_cards
-        self._grants = grants
+        self._grants, self._debugger = grants, debugger
         self._readiness = readiness
         self._world = world
         self._openapi = msgspec.json.encode(openapi())
@@ -168,6 +171,8 @@ class App:
             return await self._health(path[0])
         if self._grants is not None and "/".join(path) in self._grants.paths:
             return await self._grant(self._grants, scope, headers, receive)
+        if self._debugger is not None and path[0] == self._debugger.root:
+            return await self._debugger.answer(scope, path[1:], headers, receive, extra)
         return await self._let_in(scope, path, headers, receive, extra)
 
     async def _let_in(

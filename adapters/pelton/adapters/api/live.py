@@ -39,15 +39,11 @@ async def follow(
         raise ScopeMissing(SCOPE)
     asked = routes.parse_query(query, shapes.LiveQuery)
     pattern = f"*.{check_agent(asked.agent)}.*" if asked.agent else ">"
-    log, stopping = tenant.account.log, tenant.engine.reader.stopping
-    last = (await log.extent()).last
-    after = _after(position, last) if position else last
+    last = (await tenant.account.log.extent()).last
+    after = after_of(position, last) if position else last
     yield None
-    async with (
-        aclosing(log.scan(after=after, pattern=pattern, live=True)) as batches,
-        aclosing(_until(stopping, batches)) as coming,
-    ):
-        async for batch in coming:
+    async with aclosing(grown(tenant, after=after, pattern=pattern)) as batches:
+        async for batch in batches:
             if batch is None:
                 yield None
                 continue
@@ -55,7 +51,28 @@ async def follow(
                 yield Update(record.sequence, routes.event_view(record))
 
 
-def _after(position: str, last: int) -> int:
+async def grown(
+    tenant: Tenant, *, after: int, pattern: str = ">"
+) -> AsyncGenerator[Sequence[Record] | None]:
+    """Yield the records above a sequence, and those to come; None after each silence.
+
+    Ends when the bridge stops.
+    """
+    log, stopping = tenant.account.log, tenant.engine.reader.stopping
+    async with (
+        aclosing(log.scan(after=after, pattern=pattern, live=True)) as batches,
+        aclosing(_until(stopping, batches)) as coming,
+    ):
+        async for batch in coming:
+            yield batch
+
+
+def after_of(position: str, last: int) -> int:
+    """Return the sequence that a position says, in a log that ends at `last`.
+
+    Raises:
+        PositionNotFound: it says none that the log has.
+    """
     if not (position.isascii() and position.isdecimal() and len(position) < 16):
         raise PositionNotFound(f"{position[:40]!r} is not a position: resume from the beginning, 0")
     if int(position) > last:

@@ -25,8 +25,9 @@ def dev(
         list[str] | None,
         typer.Argument(
             metavar="[AGENT]...",
-            help="module:name, path/to/file.py[:name], an entry point of pelton.agents, or"
-            " sdk:module:Class, an AgentExecutor of a2a-sdk; without any, a hello agent.",
+            help="module:name, path/to/file.py[:name], an entry point of pelton.agents, or an"
+            " agent of another kind: model:PROVIDER/NAME, cli:PROGRAM ARGUMENT…, sdk:module:Class;"
+            " without any, a hello agent.",
         ),
     ] = None,
     *,
@@ -69,10 +70,12 @@ def dev(
 
 async def _dev(settings: Settings, agents: tuple[str, ...], executors: int, output: Output) -> int:
     import asyncio
+    import secrets
     import signal
 
     from pelton.adapters.cli.parts import quiet
     from pelton.adapters.cli.stack import Stack, printer
+    from pelton.adapters.identity.admission import far_names
     from pelton.runtime.jetstream.profiles import profile as profile_of
 
     quiet()
@@ -97,7 +100,8 @@ async def _dev(settings: Settings, agents: tuple[str, ...], executors: int, outp
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, signalled)
-    async with Stack(settings, agents=agents, executors=executors, say=say) as stack:
+    token = "" if far_names(settings) else secrets.token_urlsafe(24)
+    async with Stack(settings, agents=agents, executors=executors, say=say, debug=token) as stack:
         starting = asyncio.create_task(stack.start())
         told = asyncio.create_task(stopping.wait())
         await asyncio.wait((starting, told), return_when="FIRST_COMPLETED")
@@ -107,7 +111,10 @@ async def _dev(settings: Settings, agents: tuple[str, ...], executors: int, outp
             await asyncio.wait((starting,))
             return OK
         starting.result()
-        output.result({"event": "ready", "url": stack.http}, [f"ready {stack.http}"])
+        output.result(
+            {"event": "ready", "url": stack.http, "debug": stack.debug},
+            [f"ready {stack.http}", *([f"debug {stack.debug}"] if stack.debug else [])],
+        )
         await stopping.wait()
         output.note("stopping: what runs may end; once more to end at once")
         ending = asyncio.create_task(stack.stop(within=settings.executor.stop_within + _SLACK))

@@ -70,7 +70,8 @@ def running(data: Path) -> Running | None:
 class Stack:
     """The nats-server and the parts; `async with Stack(…) as stack: await stack.start()`.
 
-    `say` takes what they print. Without `restart`, a part that ends stays down.
+    `say` takes what they print. Without `restart`, a part that ends stays down. With `debug` the
+    bridge serves the debugger to whoever has this token; no other part is told of it.
     """
 
     def __init__(
@@ -81,8 +82,10 @@ class Stack:
         executors: int,
         say: Say,
         restart: bool = True,
+        debug: str = "",
     ) -> None:
         self._settings = settings
+        self._debug = debug
         self._agents, self._executors = agents, executors
         self._say, self._restart = say, restart
         self._resources = contextlib.AsyncExitStack()
@@ -99,6 +102,11 @@ class Stack:
     def http(self) -> str:
         """The URL of the bridge."""
         return str(self._child("bridge").facts["url"])
+
+    @property
+    def debug(self) -> str:
+        """The URL of the debugger, with the token; empty if there is none."""
+        return f"{self.http}/debug?token={self._debug}" if self._debug else ""
 
     @property
     def settings(self) -> Settings:
@@ -140,6 +148,9 @@ class Stack:
         self._supervisor = await self._resources.enter_async_context(
             Supervisor(
                 environment=self._environment,
+                own={
+                    "bridge": {variable("bridge.debug_token"): self._debug} if self._debug else {}
+                },
                 say=self._say,
                 world=self._world,
                 restart=self._restart,

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, ClassVar, Final, Self
 
 import msgspec
@@ -60,20 +60,22 @@ class Child:
 class Supervisor:
     """Runs parts as child processes, for as long as its context lasts.
 
-    `environment` are the settings for the children, `say` takes what they print; `changed` is
-    called when one has started or ended. Without `restart`, a part that ends stays down.
+    `environment` are the settings for the children, and `own` more for those of some part alone;
+    `say` takes what they print; `changed` is called when one has started or ended. Without
+    `restart`, a part that ends stays down.
     """
 
     def __init__(
         self,
         *,
         environment: Mapping[str, str],
+        own: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
         say: Say,
         world: World,
         restart: bool = True,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
-        self._environment = environment
+        self._environment, self._own = environment, own
         self._say, self._world, self._changed = say, world, changed
         self._restart = restart
         self._group = asyncio.TaskGroup()
@@ -167,7 +169,11 @@ class Supervisor:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
-                env={**_without_settings(os.environ), **self._environment},
+                env={
+                    **_without_settings(os.environ),
+                    **self._environment,
+                    **self._own.get(child.part, {}),
+                },
                 pass_fds=(write,),
                 start_new_session=True,  # Ctrl-C is for us; we end them in order
             )

@@ -32,7 +32,9 @@ def admission(settings: Settings, *, world: World) -> Admission:
             raise SettingsError(f"auth.accept: {kind!r} is no kind: use {', '.join(KINDS)}")
     if settings.nats.tenant in settings.tenants:
         raise SettingsError(f"tenants.{settings.nats.tenant}: nats.tenant has that name already")
-    far = [name for name in _reachable(settings) if not is_loopback(name)]
+    far = far_names(settings)
+    if far and settings.bridge.debug_token is not None:
+        raise SettingsError(f"bridge.debug_token: there is no debugger under {far[0]!r}")
     tokens: tuple[Credentials, ...] = ()
     if given.test_tokens is not None:
         if far:
@@ -66,6 +68,11 @@ def admission(settings: Settings, *, world: World) -> Admission:
             ),
         )
     return found._replace(shared=given.tasks == "tenant", cards=given.cards == "public")
+
+
+def far_names(settings: Settings) -> list[str]:
+    """Return the names under which others than this machine can reach a bridge."""
+    return [name for name in _reachable(settings) if not is_loopback(name)]
 
 
 def _reachable(settings: Settings) -> list[str]:

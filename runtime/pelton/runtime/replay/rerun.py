@@ -32,6 +32,7 @@ from pelton.events.events import (
     ValueRecorded,
 )
 from pelton.events.ids import context_of
+from pelton.events.redact import STANDARD, Redactor
 from pelton.events.retries import NEVER, Retry
 from pelton.events.turns import Delegated
 from pelton.events.upcast import decode_commit
@@ -41,6 +42,7 @@ from pelton.runtime.assignment import Assignment, Host
 from pelton.runtime.attempt import Attempt
 from pelton.runtime.contexts import Contexts
 from pelton.runtime.failures import StepError
+from pelton.runtime.memories import Memories
 from pelton.runtime.outbox import Outbox
 from pelton.runtime.prompts import Prompts
 from pelton.runtime.recorder import Closed, Recorder
@@ -64,10 +66,13 @@ PATIENCE: Final = 3_600.0
 _ENDLESS: Final = 1e9  # seconds
 
 
-def rerun(session: Session, task_id: str, agent: Agent) -> Verdict:
+def rerun(
+    session: Session, task_id: str, agent: Agent, *, redactor: Redactor = STANDARD
+) -> Verdict:
     """Run an agent's code against a recorded task, turn by turn, without any effect.
 
-    It blocks, and has an event loop of its own: from a coroutine, call it in a thread.
+    It blocks, and has an event loop of its own: from a coroutine, call it in a thread. `redactor`
+    is that of the log which the session is from.
 
     Raises:
         TaskNotFound: the session has no turn of such a task.
@@ -80,7 +85,7 @@ def rerun(session: Session, task_id: str, agent: Agent) -> Verdict:
             continue
         turns, divergence = list[Turned](), None
         for script in scripts(name, context_id, session.commits(name, context_id), task_id):
-            course = _play(script, agent, session)
+            course = _play(script, agent, session, redactor)
             divergence = course.divergence
             turned = Turned(
                 number=script.number,
@@ -96,11 +101,11 @@ def rerun(session: Session, task_id: str, agent: Agent) -> Verdict:
     raise TaskNotFound(f"no turn of a task {task_id[:80]!r} is recorded")
 
 
-def _play(script: Script, agent: Agent, session: Session) -> Course:
+def _play(script: Script, agent: Agent, session: Session, redactor: Redactor) -> Course:
     loop = _Loop()
     with no_effects(), asyncio.Runner(loop_factory=lambda: loop) as runner:
         try:
-            return runner.run(_played(loop, script, agent, session))
+            return runner.run(_played(loop, script, agent, session, redactor))
         finally:
             loop.idle = _nothing
             loop.release()
@@ -266,15 +271,19 @@ def _assignment(script: Script) -> Assignment:
 
 def _host(log: SimulatedLog, world: SimulatedWorld) -> Host:
     contexts = Contexts(log)
-    outbox = Outbox(log, world=world, remotes=Remotes(None, world=world))
+    outbox, agents = (
+        Outbox(log, world=world, remotes=Remotes(None, world=world)),
+        agents_of(log, world),
+    )
     return Host(
         log=log,
         world=world,
         contexts=contexts,
-        agents=agents_of(log, world),
+        agents=agents,
         schedules=schedules_of(log, world),
         outbox=outbox,
         prompts=Prompts(contexts, outbox, world=world),
+        memories=Memories(log, world=world, agents=agents),
         executor="rerun",
         tenant="rerun",
         patience=_ENDLESS,
@@ -287,15 +296,25 @@ def _ended(_agent: str, _event: TurnEnded) -> None:
     """Nobody counts what a re-run comes to."""
 
 
-async def _played(loop: _Loop, script: Script, agent: Agent, session: Session) -> Course:
+def _furnish(server: SimulatedServer, session: Session) -> None:
+    """Give a log what every turn may read: blobs, and what memories say."""
+    for data in session.blobs.values():
+        server.put_blob(data)
+    for record in session.records:
+        if subjects.parse(record.subject).agent == subjects.MEMORY:
+            server.append(record.subject, record.data, f"record {record.sequence}", None)
+
+
+async def _played(
+    loop: _Loop, script: Script, agent: Agent, session: Session, redactor: Redactor
+) -> Course:
     """Run one turn again, to its end or to where it differs."""
     world = SimulatedWorld("rerun")
     server = SimulatedServer(world)
     began = datetime.fromisoformat(script.began)
     world.skew = server.world.skew = (began - world.now()).total_seconds()
-    log = SimulatedLog(server, faults=Faults(latency=(0.0, 0.0)))
-    for data in session.blobs.values():
-        server.put_blob(data)
+    log = SimulatedLog(server, faults=Faults(latency=(0.0, 0.0)), redactor=redactor)
+    _furnish(server, session)
     subject, head = subjects.commits(script.before.agent, script.before.id), 0
     for record in script.records:
         head = server.append(subject, record.data, f"record {record.sequence}", head)

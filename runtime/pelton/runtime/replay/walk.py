@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from pelton.events import subjects
-from pelton.events.commit import RecordedEvent, recorded
+from pelton.events.commit import Commit, RecordedEvent, recorded
 from pelton.events.context import Context, TaskFold, apply, fold_commit
 from pelton.events.envelope import digest
 from pelton.events.errors import DamagedRecord
@@ -63,19 +63,33 @@ async def walk(reader: Reader, agent: str, task_id: str) -> list[Pace]:
     state = Context(agent=agent, id=context_id)
     for record in await reader.read(subjects.commits(agent, context_id)):
         commit = decode_commit(record.data)
-        after = fold_commit(state, record.sequence, commit, digest(record.data))
         began = name_of(commit.data.events[0]) if commit.data.events else ""
         causes[commit.id] = Cause(commit.id, record.sequence, began)
         cause = causes.get(commit.causationid, Cause(commit.causationid, 0, ""))
-        for each in recorded(commit):
-            event, before = each.event, state.tasks.get(task_id)
-            state = apply(state, event, commit)
-            if isinstance(event, TaskEvent | CommandRejected) and event.task_id == task_id:
-                now = state.tasks.get(task_id)
-                changed = changes(_shown(before), _shown(now))
-                found.append(Pace(record, each, cause, now, changed))
-        state = after
+        state, paces = tread(state, record, commit, cause, task_id)
+        found += paces
     return found
+
+
+def tread(
+    state: Context, record: Record, commit: Commit, cause: Cause, task_id: str | None = None
+) -> tuple[Context, list[Pace]]:
+    """Return a context after a commit, which a record holds, and its events: of one task or of all.
+
+    Raises:
+        DamagedRecord: the commit does not follow what the context has (law 13).
+    """
+    after = fold_commit(state, record.sequence, commit, digest(record.data))
+    found: list[Pace] = []
+    for each in recorded(commit):
+        event = each.event
+        about = event.task_id if isinstance(event, TaskEvent | CommandRejected) else ""
+        before = state.tasks.get(about)
+        state = apply(state, event, commit)
+        if about and task_id in (None, about):
+            now = state.tasks.get(about)
+            found.append(Pace(record, each, cause, now, changes(shown(before), shown(now))))
+    return after, found
 
 
 def _command(record: Record) -> Cause | None:
@@ -86,7 +100,7 @@ def _command(record: Record) -> Cause | None:
     return Cause(command.id, record.sequence, type(command).__name__)
 
 
-def _shown(task: TaskFold | None) -> dict[str, Any]:
+def shown(task: TaskFold | None) -> dict[str, Any]:
     """Return what of a task is compared: not what counts its events, nor its turn's first commit.
 
     Members that say nothing are left out, so that only what comes is told of a new task.
