@@ -316,6 +316,9 @@ def test_a_fork_has_other_options_and_results(
     task = json.loads(done.stdout)["task"]
     assert task["artifacts"][0]["parts"] == [{"text": "stub "}]
     assert task["status"]["message"]["parts"] == [{"text": "heard: help with it"}]  # as recorded
+    gone = ("fork", sent["id"], "--file", str(file), "--out", "gone.pelton", "--drop-memory", "x")
+    none = pelton(*gone, "--agent", "pair.py:boss", cwd=tmp_path)
+    assert (none.returncode, "no memory 'x'" in none.stderr) == (2, True)
     child = dev.json("graph", sent["id"])["nodes"][1]["task"]
     command = ["fork", child, "--file", str(file), "--out", "child.pelton", "--json"]
     own = ["--agent", "pair.py:helper", "--option", 'ending="?"', "--tool", "second=ask"]

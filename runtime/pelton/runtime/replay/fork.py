@@ -35,6 +35,7 @@ from pelton.events.events import (
     UsageReported,
     ValueRecorded,
 )
+from pelton.events.memory import STEPS
 from pelton.events.upcast import decode_command, decode_commit
 from pelton.runtime.clock import rfc3339
 from pelton.runtime.failures import AgentError, StepError
@@ -86,6 +87,7 @@ def prefix(
     task_id: str = "",
     results: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
+    memories: bool = False,
 ) -> list[tuple[str, bytes]]:
     """Return the subjects and bytes of a session's records up to a sequence, for an empty log.
 
@@ -94,7 +96,8 @@ def prefix(
     The commits name commands by where those will be there, and chain anew. Deadlines are as far off
     at `now` as they were at the last record; timers are not: what was waited for is over. `results`
     replaces what the steps of a task have returned, by their keys, and `options` those that its
-    open turn has recorded.
+    open turn has recorded. With `memories`, all that memories say later is there, too: recorded
+    results of steps name versions of them.
 
     Raises:
         InvalidInput: there is nothing up to there, or no such step of the task has a result.
@@ -104,6 +107,8 @@ def prefix(
         raise InvalidInput(f"nothing of this conversation is recorded up to {upto}")
     later, wanted = now - records[-1].received, dict(results or {})
     ended = _ended(records, task_id)
+    if memories:
+        records += [each for each in session.records if each.sequence > upto and _remembers(each)]
 
     def shifted(time: str) -> str:
         return rfc3339(datetime.fromisoformat(time) + later) if time else ""
@@ -131,6 +136,11 @@ def prefix(
     if wanted:
         raise InvalidInput(f"up to there, no step {', '.join(sorted(wanted))} has a result")
     return found
+
+
+def _remembers(record: Record) -> bool:
+    """Whether a record is of a memory."""
+    return subjects.parse(record.subject).agent == subjects.MEMORY
 
 
 def _ended(records: Sequence[Record], task_id: str) -> int:
@@ -290,6 +300,12 @@ class Policy(NamedTuple):
     def live(self) -> bool:
         """Whether steps may run."""
         return Tools.LIVE in (self.tools, *self.named.values())
+
+    @property
+    def remembers(self) -> bool:
+        """Whether what turns are given of memories comes from the record, and not from what is."""
+        own = [tools for name, tools in self.named.items() if name.startswith(STEPS)]
+        return self.tools is not Tools.LIVE and Tools.LIVE not in own
 
 
 class Chosen(Steps):
