@@ -157,17 +157,21 @@ def test_usage_and_audit_are_told(dev: Dev, sent: dict[str, Any], file: Path) ->
     done = dev.json("audit", "--agent", "boss", "--from", "start")["audit"]
     told = [(each["command"], each["decision"]) for each in done if each["taskId"] == sent["id"]]
     assert told == [("SendMessage", "accepted"), ("ReportTask", "accepted")]
+    alone = pelton("audit", "--file", str(file), "--limit", "1", cwd=file.parent)
+    assert "go on with --after" in alone.stdout
+
+
+def test_a_rule_is_asked_about_what_has_happened(
+    dev: Dev, sent: dict[str, Any], file: Path
+) -> None:
+    del sent
     rule = "call.name == 'first' ? 'ask' : call.kind == 'delegation'"
     ruled = dev.json("policy", "backtest", rule, "--from", "1h", "--agent", "boss")
     [mine] = [each["ruling"] for each in ruled["hits"] if each["call"]["kind"] == "step"]
-    assert (mine, ruled["rulings"]["deny"], ruled["failed"]) == ("ask", 1, 0)
+    assert (mine, ruled["failed"]) == ("ask", 0)
     (file.parent / "rule.cel").write_text(rule)
     alone = pelton("policy", "backtest", "rule.cel", "--file", str(file), cwd=file.parent)
     assert "5 calls: 3 allow, 1 ask, 1 deny" in alone.stdout, alone.stderr
-    wrong = pelton("policy", "backtest", "call.mood", "--file", str(file), cwd=file.parent)
-    assert (wrong.returncode, "mood" in wrong.stderr) == (2, True)
-    alone = pelton("audit", "--file", str(file), "--limit", "1", cwd=file.parent)
-    assert "go on with --after" in alone.stdout
 
 
 @pytest.mark.accepts("AS-21", "AS-23")

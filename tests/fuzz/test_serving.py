@@ -39,7 +39,7 @@ async def test_any_request_has_an_answer_of_the_document(
         assert ran.requests > least, ran.said
         if ran.links:
             return
-    pytest.fail(f"no link was followed with {SEEDS} seeds:\n{ran.said}")
+    pytest.fail(f"no link was followed with {SEEDS} seeds")
 
 
 @pytest.mark.accepts("AS-26", "AS-42")

@@ -280,7 +280,8 @@ def how(each: Shadowed) -> str:
     before, now = (
         words(lane.state) if lane.state else "not at rest" for lane in (each.recorded, each.new)
     )
-    parts = [f"{before} → {now}", f"{len(each.differences)} events differ"]
+    differ = len(each.differences)
+    parts = [f"{before} → {now}", f"{differ} events differ" if differ != 1 else "1 event differs"]
     if each.new.good is not None:
         parts.append("the check passes" if each.new.good else "the check fails")
     if each.noise:
