@@ -105,6 +105,10 @@ bench: $(VENV)/.ready
 bench-turns: $(VENV)/.ready
 	@$(BIN)/python -m benchmarks.turns $(ARGS)
 
+## bench-fold: how long one session of 1,000 events takes to fold
+bench-fold: $(VENV)/.ready
+	@$(BIN)/python -m benchmarks.fold $(ARGS)
+
 ## bench-fairness: how long one tenant waits while another asks ten times what it may
 bench-fairness: $(VENV)/.ready
 	@$(BIN)/python -m benchmarks.fairness
@@ -170,4 +174,4 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 		pip --require-hashes -r requirements.lock; pip --no-deps --no-build-isolation -e .; fi
 	@touch $@
 
-.PHONY: demo conformance-agent test test-slow test-browser node check lint format imports types cov accepted simulate chaos fuzz recovery bench bench-turns bench-fairness bench-redaction bench-streams schemas lock image test-image secrets setup clean help
+.PHONY: demo conformance-agent test test-slow test-browser node check lint format imports types cov accepted simulate chaos fuzz recovery bench bench-turns bench-fold bench-fairness bench-redaction bench-streams schemas lock image test-image secrets setup clean help

@@ -57,7 +57,8 @@ async def talker(turn: Turn) -> str:
     return await turn.step("model", model, [document, *history, turn.text], idempotent=True)
 
 
-def _told(context: str, number: int, time: str) -> SendMessage:
+def told(context: str, number: int, time: str) -> SendMessage:
+    """Return the message of a turn to the agent `talker`."""
     id_ = f"turn-{number}"
     message = Message(message_id=id_, role=Role.USER, parts=(Part(text=ASKED),))
     return SendMessage(
@@ -103,8 +104,8 @@ async def _talk(log: JetStreamLog, turns: Sequence[int]) -> list[Grown]:
 
     async with log.listen(commits, heard):
         for number in range(1, max(turns) + 1):
-            told = _told(context, number, rfc3339(RealWorld().now()))
-            await log.append(commands, encode(told), id=told.id)
+            command = told(context, number, rfc3339(RealWorld().now()))
+            await log.append(commands, encode(command), id=command.id)
             async with asyncio.timeout(_WITHIN):
                 while not _done(await contexts.load("talker", context), number):
                     await changed.wait()

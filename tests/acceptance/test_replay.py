@@ -161,6 +161,19 @@ def test_usage_and_audit_are_told(dev: Dev, sent: dict[str, Any], file: Path) ->
     assert "go on with --after" in alone.stdout
 
 
+def test_a_rule_is_asked_about_what_has_happened(
+    dev: Dev, sent: dict[str, Any], file: Path
+) -> None:
+    del sent
+    rule = "call.name == 'first' ? 'ask' : call.kind == 'delegation'"
+    ruled = dev.json("policy", "backtest", rule, "--from", "1h", "--agent", "boss")
+    [mine] = [each["ruling"] for each in ruled["hits"] if each["call"]["kind"] == "step"]
+    assert (mine, ruled["failed"]) == ("ask", 0)
+    (file.parent / "rule.cel").write_text(rule)
+    alone = pelton("policy", "backtest", "rule.cel", "--file", str(file), cwd=file.parent)
+    assert "5 calls: 3 allow, 1 ask, 1 deny" in alone.stdout, alone.stderr
+
+
 @pytest.mark.accepts("AS-21", "AS-23")
 def test_rerun_tells_equal_or_where_it_differs_and_does_nothing(
     dev: Dev, sent: dict[str, Any]
@@ -307,6 +320,9 @@ def test_a_fork_has_other_options_and_results(
     task = json.loads(done.stdout)["task"]
     assert task["artifacts"][0]["parts"] == [{"text": "stub "}]
     assert task["status"]["message"]["parts"] == [{"text": "heard: help with it"}]  # as recorded
+    gone = ("fork", sent["id"], "--file", str(file), "--out", "gone.pelton", "--drop-memory", "x")
+    none = pelton(*gone, "--agent", "pair.py:boss", cwd=tmp_path)
+    assert (none.returncode, "no memory 'x'" in none.stderr) == (2, True)
     child = dev.json("graph", sent["id"])["nodes"][1]["task"]
     command = ["fork", child, "--file", str(file), "--out", "child.pelton", "--json"]
     own = ["--agent", "pair.py:helper", "--option", 'ending="?"', "--tool", "second=ask"]
@@ -395,3 +411,27 @@ def test_an_imported_session_is_looked_at_by_its_ids_alone(
     copy.write_bytes(file.read_bytes().replace(b"help with it", b"help with IT", 1))
     spoilt = pelton("show", task, cwd=tmp_path)
     assert (spoilt.returncode, copy.name in spoilt.stderr) == (5, True)
+
+
+def test_a_new_version_is_tried_in_the_shadow(
+    dev: Dev, sent: dict[str, Any], file: Path, tmp_path: Path
+) -> None:
+    effects = dev.effects.read_text()
+    context = f"context={sent['contextId']}"
+    command = ["shadow", "--agent", "pair.py:boss", "--baseline-again", "--json"]
+    done = dev.run(*command, "--cohort", f"{context},state=completed,since=1h")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["counts"] == {"identical": 1, "changed": 0, "worse": 0, "unclear": 0}
+    costs = {name: (lane["tokens"], lane["cost"]) for name, lane in found["lanes"].items()}
+    assert costs == dict.fromkeys(("recorded", "again", "new"), (7, 0.5))
+    shutil.copy(dev.cwd / "changed.py", tmp_path)
+    changed = ["shadow", "--agent", "changed.py:helper", "--file", str(file), "--html", "x.html"]
+    done = pelton(*changed, "--check", "grep -q heard", cwd=tmp_path)
+    assert done.returncode == 5, done.stderr
+    assert "1 worse" in done.stdout
+    assert 'message.parts[0].text: "heard: help with it" → "HEARD: help with it"' in done.stdout
+    assert "HEARD" in (tmp_path / "x.html").read_text()
+    assert pelton(*changed[:-2], "--cohort", "state=failed", cwd=tmp_path).returncode == 3
+    assert pelton(*changed[:-2], "--cohort", "mood=good", cwd=tmp_path).returncode == 2
+    assert dev.effects.read_text() == effects

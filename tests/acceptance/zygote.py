@@ -105,9 +105,15 @@ class Zygote:
                 "stdout": str(out),
                 "stderr": str(err),
             }
-            pipes.stdin.write(json.dumps(job) + "\n")
-            pipes.stdin.flush()
-            code = int(pipes.stdout.readline())
+            try:
+                pipes.stdin.write(json.dumps(job) + "\n")
+                pipes.stdin.flush()
+                code = int(pipes.stdout.readline())
+            except BaseException:  # a test that takes too long: its answer is not the next one's
+                self._process = None
+                pipes.kill()
+                pipes.communicate()
+                raise
             return subprocess.CompletedProcess(
                 list(arguments), code, out.read_text(), err.read_text()
             )

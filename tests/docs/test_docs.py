@@ -32,6 +32,7 @@ import typer
 from pelton.adapters.cli.app import app
 from pelton.events import context, delegation, wishes
 from pelton.events.asyncapi import asyncapi
+from pelton.events.calls import Call
 from pelton.events.commands import COMMANDS
 from pelton.events.events import EVENTS
 from pelton.projections.ledger import COUNTS
@@ -320,6 +321,10 @@ def test_every_name_of_ours_in_metadata_has_a_row() -> None:
 
 def test_every_count_has_a_row() -> None:
     assert set(COUNTS) <= rows("dead-letters.md")
+
+
+def test_every_member_of_a_call_has_a_row() -> None:
+    assert set(Call.__struct_fields__) <= rows("policy.md")
 
 
 def test_every_page_is_in_the_index() -> None:

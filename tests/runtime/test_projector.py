@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from pelton.events.a2a import TaskState
 from pelton.events.errors import TaskNotFound
-from pelton.projections.database import connect
+from pelton.projections.database import StoreUnusable, connect
 from pelton.projections.dump import digest
 from pelton.projections.read import open_read_models
 from pelton.projections.store import Store, open_store
@@ -278,6 +278,32 @@ async def test_a_rebuild_mends_what_differs_while_a_projector_runs(
         assert await projector.reached(last, within=5)
         assert (await models.tasks()).total == 2
     assert (await compare(log, path)).equal
+
+
+@pytest.mark.accepts("G6", "AS-20")
+async def test_a_damaged_file_is_noticed_wherever_that_is_and_rebuilt(
+    log: JetStreamLog, tmp_path: Path
+) -> None:
+    tape = Tape()
+    for number in range(5):
+        told(tape, f"context {number}")
+    await publish(log, tape.records)
+    path = tmp_path / "models.db"
+    await rebuild(log, path)
+    before, whole = await digest(path), path.read_bytes()
+    pages = range(0, len(whole), 4096)
+    assert len(pages) > 30
+    for at in pages:
+        for file in tmp_path.glob("models.db*"):
+            file.unlink()
+        path.write_bytes(whole[:at] + b"\xff" * 4096 + whole[at + 4096 :])
+        with pytest.raises(StoreUnusable):
+            await compare(log, path)
+        if at % (5 * 4096) == 0:  # each rebuild takes a while
+            await rebuild(log, path)
+            assert await digest(path) == before
+    async with open_store(path) as store, projecting(log, store) as projector:
+        assert await projector.reached(len(tape.records), within=5)
 
 
 async def test_an_empty_log_has_empty_read_models(log: JetStreamLog, tmp_path: Path) -> None:

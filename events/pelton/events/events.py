@@ -177,6 +177,10 @@ class ValueRecorded(TaskEvent, frozen=True, kw_only=True, tag="ValueRecorded.v1"
     value: Any
 
 
+UNIT: Final = 1_000_000_000
+"""So many of what costs are counted in are one unit of currency."""
+
+
 class UsageReported(TaskEvent, frozen=True, kw_only=True, tag="UsageReported.v1"):
     """A turn says what something took, mostly a call to a `model`.
 

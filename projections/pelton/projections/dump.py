@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pelton.events.envelope import encode
-from pelton.projections.database import BUSY, translated
+from pelton.projections.database import BUSY, StoreUnusable, translated
 from pelton.projections.schema import TABLES, Table
 
 
@@ -29,10 +29,10 @@ class Digest(NamedTuple):
 
 
 async def digest(path: Path) -> Digest:
-    """Return the digest of the read models in a file.
+    """Return the digest of the read models in a file, all of which is looked at.
 
     Raises:
-        StoreUnusable: the file cannot be read.
+        StoreUnusable: the file cannot be read, or is damaged somewhere, in an index too.
     """
     return await asyncio.to_thread(_digest, path)
 
@@ -58,6 +58,9 @@ def _digest(path: Path) -> Digest:
             for line in dump(database):
                 sha256.update(line)
             ((sequence,),) = database.execute("SELECT sequence FROM position")
+            ((found,),) = database.execute("PRAGMA integrity_check(1)")
+            if found != "ok":
+                raise StoreUnusable("the read models are damaged: run `pelton rebuild`")
     return Digest(sequence, sha256.hexdigest())
 
 

@@ -23,7 +23,7 @@ from pelton.runtime.clock import World
 from pelton.runtime.jetstream.client import Connection, connect
 from pelton.runtime.jetstream.log import JetStreamLog
 from pelton.runtime.jetstream.profiles import ALWAYS, Profile
-from pelton.runtime.jetstream.streams import LOG
+from pelton.runtime.jetstream.streams import LOG, LOG_KEEPS, odd
 from pelton.runtime.log import Conflict, Log, LogMisconfigured
 from pelton.runtime.patience import why
 
@@ -35,17 +35,10 @@ _FREE: Final = 1 << 30
 _FULL: Final = 0.9
 _NEVER: Final = 2**62
 _SHAPE: Final[Mapping[str, Any]] = {
+    **LOG_KEEPS,
     "subjects": list(subjects.LOG_SUBJECTS),
-    "storage": "file",
-    "retention": "limits",
-    "discard": "new",
     "max_msgs": -1,
-    "max_age": 0,
-    "max_msgs_per_subject": -1,
     "allow_direct": True,
-    "deny_delete": True,
-    "deny_purge": True,
-    "allow_rollup_hdrs": False,
     "republish": {"src": ">", "dest": "live.>"},
 }
 """What the log rests on; whoever changes one of these by hand breaks a promise."""
@@ -240,15 +233,22 @@ def _log(info: Mapping[str, Any], profile: Profile, world: World) -> list[Check]
             )
         ]
     config = info["config"]
-    odd = [name for name, value in _SHAPE.items() if config.get(name, value) != value]
+    changed = odd(config, _SHAPE)
     state = info["state"]
+    gone = state["last_seq"] - state["messages"]
     checks = [
         wrong(
             "log",
-            f"the stream {LOG} has been changed by hand: {', '.join(odd)}",
-            "set it back: " + ", ".join(f"{name} to {_SHAPE[name]}" for name in odd),
+            f"the stream {LOG} has been changed by hand: {', '.join(changed)}",
+            "set it back: " + ", ".join(f"{name} to {_SHAPE[name]}" for name in changed),
         )
-        if odd
+        if changed
+        else wrong(
+            "log",
+            f"{gone} of its {state['last_seq']} records are gone, and nothing begins on it",
+            "restore it from a copy: somebody may need what is gone",
+        )
+        if gone
         else _ok("log", f"{state['messages']} records, {state['bytes']} bytes")
     ]
     if config["num_replicas"] < profile.replicas:

@@ -6,10 +6,7 @@ import asyncio
 import math
 
 from pelton.events.errors import InvalidInput
-from pelton.events.events import UsageReported
-
-UNIT = 1_000_000_000
-"""So many of what the log counts costs in are one unit of currency."""
+from pelton.events.events import UNIT, UsageReported
 
 _MOST = 2**53 - 1
 

@@ -161,7 +161,15 @@ async def test_what_is_wrong_is_refused_in_one_shape(place: Town, route: Route) 
 
 
 async def test_what_is_served_nowhere_is_not_found(place: Town) -> None:
-    for where in ("/v1", "/v1/", "/v1/nothing", "/v1/tasks/a/b", "/v1//tasks", "/v1/openapi"):
+    for where in (
+        "/v1",
+        "/v1/",
+        "/v1/nothing",
+        "/v1/tasks/",
+        "/v1/tasks/a/b",
+        "/v1//tasks",
+        "/v1/openapi",
+    ):
         found = await place.ask("GET", where, "olga")
         assert found.status_code == 404
         assert error(found.json()) == "path-not-found"

@@ -203,7 +203,7 @@ class App:
         if method in _READ and route.path == [""]:
             return self._directory(tenant, route, scope, headers)
         if route.path[0] == routes.ROOT and tenant.agents.find(routes.ROOT) is None:
-            request = HttpRequest(method, _below(route.path)[1:], scope["query_string"], b"")
+            request = HttpRequest(method, route.path[1:], scope["query_string"], b"")
             base = self._base(route, scope, headers)
             position = headers.get(b"last-event-id", b"").decode("latin-1").strip()
             return await self._own(

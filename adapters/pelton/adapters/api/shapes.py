@@ -8,11 +8,11 @@ from msgspec import Meta
 
 from pelton.events.a2a import A2A, JsonObject, Message, Task, TaskState
 from pelton.events.card import AgentProfile
+from pelton.events.events import UNIT
 from pelton.events.memory import MemoryCause, MemoryRef, MemoryScope
 from pelton.projections.ledgers import By, UsageEntry
 from pelton.projections.memories import Order
 from pelton.runtime.audit import Decision
-from pelton.runtime.spending import UNIT
 
 PageSize = Annotated[int, Meta(ge=1, le=100, description="How many entries, at most.")]
 PageToken = Annotated[

@@ -32,10 +32,12 @@ from pelton.adapters.cli import (
     recast,
     render,
     rerun,
+    rules,
     schedules,
     send,
     serve,
     sessions,
+    shadow,
     status,
     tail,
     tasks,
@@ -83,6 +85,7 @@ app.command("rerun")(rerun.rerun)
 app.add_typer(rerun.test, name="test")
 app.command("fork")(fork.fork)
 app.command("bisect")(bisect.bisect)
+app.command("shadow")(shadow.shadow)
 app.command("diff")(diff.diff)
 app.command("export")(sessions.export)
 app.command("verify")(sessions.verify)
@@ -100,6 +103,7 @@ memory.app.command("who-used")(provenance.who_used)
 memory.app.command("as-of")(provenance.as_of)
 memory.app.command("taint")(provenance.taint)
 app.command("tail")(tail.tail)
+app.add_typer(rules.app, name="policy")
 app.command("usage")(usage.usage)
 app.command("audit")(audit.audit)
 app.command("rebuild")(rebuild.rebuild)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
     from pelton.runtime.replay.bisect import Found, Probe
     from pelton.runtime.replay.inputs import Swap
     from pelton.runtime.replay.session import Session
-    from pelton.runtime.replay.trial import Ran
-
-_CANNOT_TELL: Final = 125  # as `git bisect run` has it
 
 
 def bisect(
@@ -88,8 +84,8 @@ def bisect(
     def probe(at: int, session: Session, code: Agent) -> Probe:
         passed = runs = 0
         for _ in range(times):
-            ran = policies.play(session, task, code, policy, within=within, other=other)
-            verdict = _checked(check, ran)
+            ran, _ = policies.play(session, task, code, policy, within=within, other=other)
+            verdict = policies.checked(check, ran.task)
             if verdict is not None:
                 passed, runs = passed + verdict, runs + 1
         if not runs:
@@ -128,30 +124,6 @@ def _swapping(
             " pelton diff, or versions of the agent with --agent"
         )
     return swaps, lambda at: swapped(bad, good, swaps[:at])
-
-
-def _checked(check: str, ran: Ran) -> bool | None:
-    """Return what the check says of a task; None if it cannot tell.
-
-    Raises:
-        CommandFailed: it takes too long, or a signal has ended it.
-    """
-    import msgspec
-
-    view = msgspec.json.encode(ran.task.view())
-    try:
-        done = subprocess.run(  # the user's own command, on this machine
-            ["/bin/sh", "-c", check],
-            input=view,
-            stdout=subprocess.DEVNULL,
-            timeout=600,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise CommandFailed("the check takes longer than ten minutes") from None
-    if done.returncode < 0:
-        raise CommandFailed(f"a signal has ended the check ({-done.returncode})")
-    return None if done.returncode == _CANNOT_TELL else done.returncode == 0
 
 
 def _told_inputs(found: Found, swaps: list[Swap], output: Output) -> None:

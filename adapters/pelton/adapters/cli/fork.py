@@ -55,6 +55,12 @@ def fork(
             "--tool-result", metavar="KEY=JSON", help="What a step before the fork has returned."
         ),
     ] = None,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--drop-memory", metavar="ID", help="A memory that the agent is given no more."
+        ),
+    ] = None,
     model: policies.Model = None,
     prompt: policies.Prompt = None,
     option: policies.Option = None,
@@ -94,6 +100,7 @@ def fork(
     from pelton.runtime.replay.players import helpers
     from pelton.runtime.replay.session import task_session
     from pelton.runtime.replay.trial import Trial, play_live
+    from pelton.runtime.replay.without import without
 
     task, sequence, events = _place(place)
     if out.exists():
@@ -106,7 +113,10 @@ def fork(
     original = on_reader(settings, file, read, about=task)
     sequence = opening(original, task) if sequence is None else sequence
     others = policies.overrides(model, prompt, option)
+    policy = policies.policy(tools, tool=tool, live=live, stub=stub)
     now = RealWorld().now()
+    if drop:
+        original = without(original, drop, sequence)
     records = prefix(
         original,
         sequence,
@@ -115,8 +125,8 @@ def fork(
         task_id=task,
         results=policies.named(result, "result"),
         options=others,
+        memories=policy.remembers,
     )
-    policy = policies.policy(tools, tool=tool, live=live, stub=stub)
     agents = _agents(settings, original, task, agent or [], others)
     there = {each.name for each in agents}
     trial = Trial(

@@ -12,6 +12,7 @@ import typer
 from pelton.adapters.cli.output import CommandFailed
 
 if TYPE_CHECKING:
+    from pelton.events.context import TaskFold
     from pelton.runtime.agents import Agent
     from pelton.runtime.replay.fork import Policy, Tools
     from pelton.runtime.replay.session import Session
@@ -67,6 +68,7 @@ def policy(
     live: Sequence[str] | None = None,
     stub: Sequence[str] | None = None,
     values: bool = False,
+    costs: bool = False,
 ) -> Policy:
     """Return what becomes of steps.
 
@@ -80,7 +82,12 @@ def policy(
         name, _, which = each.partition("=")
         own[name] = _tools(which)
     return Policy(
-        tools=_tools(tools), named=own, stubs=named(stub, "stub"), ask=_ask, values=values
+        tools=_tools(tools),
+        named=own,
+        stubs=named(stub, "stub"),
+        ask=_ask,
+        values=values,
+        costs=costs,
     )
 
 
@@ -148,10 +155,11 @@ def play(
     *,
     within: float,
     other: Session | None = None,
-) -> Ran:
+) -> tuple[Ran, list[str]]:
     """Return what comes of a task from its start, with an agent: in memory, unless steps run.
 
-    What the session does not have is looked for in the other one.
+    And the calls that the record does not have. What the session does not have is looked for in the
+    other one.
     """
     import asyncio
 
@@ -161,10 +169,10 @@ def play(
     player = as_player(agent, {})
     if policy.live:
         now = RealWorld().now()
-        trial, _ = from_start(session, task, [player], policy, now=now, other=other)
-        return asyncio.run(play_live(trial, within=within))
-    trial, _ = from_start(session, task, [player], policy, other=other)
-    return play_still(trial, within=STILL)
+        trial, later = from_start(session, task, [player], policy, now=now, other=other)
+        return asyncio.run(play_live(trial, within=within)), later.missed
+    trial, later = from_start(session, task, [player], policy, other=other)
+    return play_still(trial, within=STILL), later.missed
 
 
 def agent_of(reference: str, session: Session, task: str) -> Agent:
@@ -178,3 +186,32 @@ def agent_of(reference: str, session: Session, task: str) -> Agent:
     if found.name in names:
         return found
     return dataclasses.replace(found, profile=replace(found.profile, name=names[0]))
+
+
+_CANNOT_TELL: Final = 125  # as `git bisect run` has it
+
+
+def checked(check: str, task: TaskFold) -> bool | None:
+    """Return what the check says of a task; None if it cannot tell.
+
+    Raises:
+        CommandFailed: it takes too long, or a signal has ended it.
+    """
+    import subprocess
+
+    import msgspec
+
+    view = msgspec.json.encode(task.view())
+    try:
+        done = subprocess.run(  # the user's own command, on this machine
+            ["/bin/sh", "-c", check],
+            input=view,
+            stdout=subprocess.DEVNULL,
+            timeout=600,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise CommandFailed("the check takes longer than ten minutes") from None
+    if done.returncode < 0:
+        raise CommandFailed(f"a signal has ended the check ({-done.returncode})")
+    return None if done.returncode == _CANNOT_TELL else done.returncode == 0

@@ -15,7 +15,7 @@ from pelton.events.subjects import LOG_SUBJECTS
 from pelton.runtime.jetstream.api import Api, Patience
 from pelton.runtime.jetstream.errors import refused
 from pelton.runtime.jetstream.wire import SECOND, StreamInfo, decode_answer
-from pelton.runtime.log import LogMisconfigured
+from pelton.runtime.log import LogMisconfigured, LogRegressed
 
 LOG: Final = "LOG"
 LEASES: Final = "KV_LEASE"
@@ -28,6 +28,20 @@ _OTHERWISE: Final = 10058
 """The code of: there is such a stream, with another configuration."""
 
 _VERSION: Final = "pelton.version"
+
+KEEPS: Final[Mapping[str, Any]] = {
+    "storage": "file",
+    "retention": "limits",
+    "discard": "new",
+    "max_age": 0,
+    "max_msgs_per_subject": -1,
+    "allow_rollup_hdrs": False,
+    "allow_msg_ttl": False,
+}
+"""The configuration under which a server keeps what a stream has taken, for ever (AS-24)."""
+
+LOG_KEEPS: Final[Mapping[str, Any]] = {**KEEPS, "deny_delete": True, "deny_purge": True}
+"""That of the log, from which nobody can take anything out, either."""
 
 Step = Callable[[Api, int], Awaitable[None]]
 """Changes streams, given the number of replicas; must bear being run twice or in two processes."""
@@ -61,7 +75,9 @@ async def prepare(api: Api, *, replicas: int, migrate: bool) -> tuple[int, datet
     Returns how many replicas the log has, and the server's time.
 
     Raises:
-        LogMisconfigured: the streams are of another version, or have too few replicas.
+        LogMisconfigured: the streams are of another version, have too few replicas, or would forget
+            what they have taken.
+        LogRegressed: records of the log are gone.
     """
     if api.connection.max_payload < 2 * PIECE:
         raise LogMisconfigured(
@@ -77,6 +93,14 @@ async def prepare(api: Api, *, replicas: int, migrate: bool) -> tuple[int, datet
             f"the log has version {version}, this pelton needs {newest}:"
             " start it once as a user that may change streams"
         )
+    _check_keeps(LOG, info, LOG_KEEPS)
+    if info.state.messages != info.state.last_seq:
+        raise LogRegressed(
+            f"{info.state.last_seq - info.state.messages} of the {info.state.last_seq} records of"
+            " the log are gone, and somebody may need them: restore the log from a copy"
+        )
+    if migrate and (blobs := await api.stream(BLOBS)) is not None:
+        _check_keeps(BLOBS, blobs, KEEPS)
     kept = int(info.config.get("num_replicas", 1))
     if kept < replicas:
         raise LogMisconfigured(
@@ -84,6 +108,24 @@ async def prepare(api: Api, *, replicas: int, migrate: bool) -> tuple[int, datet
             f" or raise them with `nats stream edit {LOG} --replicas {replicas}`"
         )
     return kept, info.ts or api.world.now()
+
+
+def odd(config: Mapping[str, Any], shape: Mapping[str, Any]) -> list[str]:
+    """Return which members of a stream's configuration are not as they should be."""
+    return [name for name, value in shape.items() if config.get(name, value) != value]
+
+
+def _check_keeps(stream: str, info: StreamInfo, keeps: Mapping[str, Any]) -> None:
+    """Check that a stream forgets nothing.
+
+    Raises:
+        LogMisconfigured: it would.
+    """
+    if changed := odd(info.config, keeps):
+        told = ", ".join(f"{name} to {keeps[name]}" for name in changed)
+        raise LogMisconfigured(
+            f"the stream {stream} has been changed by hand so that it forgets: set back {told}"
+        )
 
 
 async def migrate_to(

@@ -32,8 +32,10 @@ from pelton.events.events import (
     TaskSubmitted,
     TurnEnded,
     TurnStarted,
+    UsageReported,
     ValueRecorded,
 )
+from pelton.events.memory import STEPS
 from pelton.events.upcast import decode_command, decode_commit
 from pelton.runtime.clock import rfc3339
 from pelton.runtime.failures import AgentError, StepError
@@ -85,6 +87,7 @@ def prefix(
     task_id: str = "",
     results: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
+    memories: bool = False,
 ) -> list[tuple[str, bytes]]:
     """Return the subjects and bytes of a session's records up to a sequence, for an empty log.
 
@@ -93,7 +96,8 @@ def prefix(
     The commits name commands by where those will be there, and chain anew. Deadlines are as far off
     at `now` as they were at the last record; timers are not: what was waited for is over. `results`
     replaces what the steps of a task have returned, by their keys, and `options` those that its
-    open turn has recorded.
+    open turn has recorded. With `memories`, all that memories say later is there, too: recorded
+    results of steps name versions of them.
 
     Raises:
         InvalidInput: there is nothing up to there, or no such step of the task has a result.
@@ -103,6 +107,8 @@ def prefix(
         raise InvalidInput(f"nothing of this conversation is recorded up to {upto}")
     later, wanted = now - records[-1].received, dict(results or {})
     ended = _ended(records, task_id)
+    if memories:
+        records += [each for each in session.records if each.sequence > upto and _remembers(each)]
 
     def shifted(time: str) -> str:
         return rfc3339(datetime.fromisoformat(time) + later) if time else ""
@@ -130,6 +136,11 @@ def prefix(
     if wanted:
         raise InvalidInput(f"up to there, no step {', '.join(sorted(wanted))} has a result")
     return found
+
+
+def _remembers(record: Record) -> bool:
+    """Whether a record is of a memory."""
+    return subjects.parse(record.subject).agent == subjects.MEMORY
 
 
 def _ended(records: Sequence[Record], task_id: str) -> int:
@@ -199,6 +210,14 @@ async def plant(log: Log, session: Session, records: Sequence[tuple[str, bytes]]
         await log.append(subject, data, id=f"prefix-{number}")
 
 
+class Had(NamedTuple):
+    """What a call of the original came to, how many seconds it took, and what it said it took."""
+
+    event: StepCompleted | StepFailed
+    seconds: float
+    used: tuple[UsageReported, ...]
+
+
 class Later:
     """What the original has of its steps and values after a sequence, by what was called, in order.
 
@@ -207,11 +226,12 @@ class Later:
     """
 
     def __init__(self, session: Session, after: int, other: Session | None = None) -> None:
-        self._found: dict[tuple[str, str], deque[StepCompleted | StepFailed]] = {}
+        self._found: dict[tuple[str, str], deque[Had]] = {}
         self._values: dict[tuple[str, int, str], Any] = {}
         self._other = Later(other, 0) if other is not None else None
         self.missed: list[str] = []
-        begun: dict[tuple[str, str, str], str] = {}
+        begun: dict[tuple[str, str, str], tuple[StepStarted, datetime]] = {}
+        used: dict[str, list[UsageReported]] = {}
         turns: dict[str, int] = {}
         for record in session.records:
             subject = subjects.parse(record.subject)
@@ -221,23 +241,27 @@ class Later:
                 if isinstance(event, TurnStarted):
                     turns[event.task_id] = event.turn
                 elif isinstance(event, StepStarted):
-                    begun[record.subject, event.task_id, event.key] = event.call
+                    begun[record.subject, event.task_id, event.key] = event, record.received
+                elif isinstance(event, UsageReported):
+                    used.setdefault(event.key, []).append(event)
                 elif record.sequence <= after:
                     continue
                 elif isinstance(event, StepCompleted | StepFailed):
-                    call = begun[record.subject, event.task_id, event.key]
-                    self._found.setdefault((_name(event.key), call), deque()).append(event)
+                    step, at = begun[record.subject, event.task_id, event.key]
+                    said = tuple(used.pop(f"usage:{step.idempotency_key}", ()))
+                    had = Had(event, (record.received - at).total_seconds(), said)
+                    self._found.setdefault((_name(event.key), step.call), deque()).append(had)
                 elif isinstance(event, ValueRecorded):
                     self._values[event.task_id, turns[event.task_id], event.key] = event.value
 
-    def take(self, key: str, args: tuple[object, ...]) -> StepCompleted | StepFailed | None:
+    def take(self, key: str, args: tuple[object, ...]) -> Had | None:
         """Return the next result of a call; the last one stands for all that follow."""
         found = self._found.get((_name(key), call_of(args)))
         if not found:
-            event = self._other.take(key, args) if self._other is not None else None
-            if event is None:
+            had = self._other.take(key, args) if self._other is not None else None
+            if had is None:
                 self.missed.append(key)
-            return event
+            return had
         return found.popleft() if len(found) > 1 else found[0]
 
     def value(self, task: str, turn: int, key: str, draw: Callable[[], Any]) -> Any:
@@ -257,7 +281,8 @@ class Policy(NamedTuple):
 
     `tools` holds for all that are not named in `named`; what is in `stubs` has that result. `ask`
     is asked for the result of a step by its key and its arguments. With `values`, values that the
-    original has are given again.
+    original has are given again. With `costs`, what comes from the record takes what it has taken
+    there: tokens and cost, and unless steps run in real time, time.
     """
 
     tools: Tools = Tools.RECORDED
@@ -265,6 +290,7 @@ class Policy(NamedTuple):
     stubs: Mapping[str, Any] = {}
     ask: Callable[[str, tuple[object, ...]], Any] | None = None
     values: bool = False
+    costs: bool = False
 
     def of(self, name: str) -> Tools:
         """Return what becomes of a step of that name."""
@@ -274,6 +300,12 @@ class Policy(NamedTuple):
     def live(self) -> bool:
         """Whether steps may run."""
         return Tools.LIVE in (self.tools, *self.named.values())
+
+    @property
+    def remembers(self) -> bool:
+        """Whether what turns are given of memories comes from the record, and not from what is."""
+        own = [tools for name, tools in self.named.items() if name.startswith(STEPS)]
+        return self.tools is not Tools.LIVE and Tools.LIVE not in own
 
 
 class Chosen(Steps):
@@ -297,12 +329,23 @@ class Chosen(Steps):
             return await super()._called(key, fn, args)
         if tools is Tools.ASK and policy.ask is not None:
             return await asyncio.to_thread(policy.ask, key, args)
-        event = self._later.take(key, args) if tools is Tools.RECORDED else None
-        if event is None:
+        had = self._later.take(key, args) if tools is Tools.RECORDED else None
+        if had is None:
             why = "the original has no such call" if tools is Tools.RECORDED else "it is refused"
             raise AgentError(f"The step {name!r} did not run: {why}.", kind=FailureClass.POLICY)
+        if policy.costs:
+            await self._take_as_much(key, had)
+        event = had.event
         if isinstance(event, StepFailed):
             raise StepError(event.failure)
         if event.blob is not None:
             return msgspec.json.decode(await self._blobs.get_blob(event.blob.sha256))
         return event.result
+
+    async def _take_as_much(self, key: str, had: Had) -> None:
+        """Take the time that a call of the original has taken, and say what that said."""
+        if not self._policy.live:
+            await asyncio.sleep(had.seconds)
+        for each in had.used:
+            mine = replace(each, task_id=self._recorder.task_id, key=f"usage:{self._unique(key)}")
+            self._recorder.emit(mine)

@@ -10,6 +10,7 @@ from pelton.events.a2a import TaskState, text_of
 from pelton.events.context import Context, TaskFold, fold_commit
 from pelton.events.envelope import digest
 from pelton.events.events import (
+    UNIT,
     DelegationAccepted,
     DelegationReported,
     StepCompleted,
@@ -21,7 +22,6 @@ from pelton.events.events import (
 )
 from pelton.events.upcast import decode_commit
 from pelton.runtime.replay.session import Session
-from pelton.runtime.spending import UNIT
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):

@@ -96,7 +96,7 @@ def from_start(
     later, others = Later(session, start, other), helpers(session, task, other)
     trial = Trial(
         session,
-        prefix(session, start, now=began),
+        prefix(session, start, now=began, memories=policy.remembers),
         task,
         began,
         agents=[*agents, *(each for each in others if each.name not in there)],

@@ -1,0 +1,90 @@
+"""Memories in trials and forks: recorded steps name versions, which must be there, or must not."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from pelton.events.errors import InvalidInput
+from pelton.runtime.agents import agent
+from pelton.runtime.clock import RealWorld
+from pelton.runtime.jetstream.log import JetStreamLog
+from pelton.runtime.replay.fork import Policy, Tools, opening, prefix
+from pelton.runtime.replay.session import Session, task_session
+from pelton.runtime.replay.trial import Ran, from_start, play_live, play_still
+from pelton.runtime.replay.without import without
+from pelton.runtime.turn import Turn
+from tests.runtime.clients import Client, reply, serving
+
+KNOWN = "soup: somebody has asked | soup needs salt | soup: somebody has asked"
+
+
+@agent(name="echo")
+async def cook(turn: Turn) -> str:
+    """Notes what it is told, and says what it knows."""
+    if turn.text.startswith("note "):
+        note = await turn.memory.commit(turn.text.removeprefix("note "))
+        return note.memory_id
+    last = await turn.memory.commit("soup: somebody has asked")
+    found = await turn.memory.recall("soup", order="newest")
+    again = await turn.memory.get(last.memory_id)
+    assert again is not None
+    return " | ".join(each.content for each in (*found.items, again))
+
+
+async def asked(log: JetStreamLog) -> tuple[Session, str, str]:
+    """Return a session, its task, and the memory that the task was given of another one."""
+    client = Client(log)
+    async with serving(log, cook):
+        context, first = await client.send("note soup needs salt")
+        memory = reply(await client.settled(context, first))
+        _, task = await client.send("what of soup?", context)
+        said = reply(await client.settled(context, task))
+    assert said == KNOWN
+    return await task_session(log, task), task, memory
+
+
+def played(session: Session, task: str) -> Ran:
+    trial, later = from_start(session, task, [cook], Policy(values=True))
+    ran = play_still(trial, within=60)
+    assert later.missed == []
+    return ran
+
+
+async def test_a_trial_is_given_what_the_record_was(log: JetStreamLog) -> None:
+    session, task, memory = await asked(log)
+    ran = await asyncio.to_thread(played, session, task)
+    assert (
+        reply(ran.task) == "soup: somebody has asked | soup needs salt | soup: somebody has asked"
+    )
+    dropped = without(session, [memory], opening(session, task))
+    ran = await asyncio.to_thread(played, dropped, task)
+    assert reply(ran.task) == "soup: somebody has asked | soup: somebody has asked"
+
+
+async def test_steps_that_run_find_what_was_there_then(log: JetStreamLog) -> None:
+    session, task, memory = await asked(log)
+    start, now = opening(session, task), RealWorld().now()
+    policy = Policy(named={f"memory.{name}": Tools.LIVE for name in ("commit", "recall", "get")})
+    assert not policy.remembers
+    for kept in (session, without(session, [memory], start)):
+        trial, _ = from_start(kept, task, [cook], policy, now=now)
+        ran = await play_live(trial, within=30)
+        known = ["soup needs salt"] if kept is session else []
+        said = ["soup: somebody has asked", *known, "soup: somebody has asked"]
+        assert reply(ran.task) == " | ".join(said)
+
+
+async def test_what_was_not_there_cannot_be_dropped(log: JetStreamLog) -> None:
+    session, task, memory = await asked(log)
+    with pytest.raises(InvalidInput, match="no memory"):
+        without(session, ["nothing"], 10**6)
+    with pytest.raises(InvalidInput, match="no memory"):
+        without(session, [memory], 1)
+    begun = without(session, [memory], 10**6)
+    subject = f"evt._memory.{memory}"
+    assert any(each.subject == subject for each in session.records)
+    assert not any(each.subject == subject for each in begun.records)
+    told = prefix(begun, 10**6, now=RealWorld().now(), task_id=task)
+    assert not any(memory.encode() in data and b"memory.recall" in data for _, data in told)
