@@ -97,6 +97,10 @@ _OWN: Final = (
         "Schedule",
         "Missed",
         "PushEnd",
+        "MemoryScope",
+        "MemoryCause",
+        "CauseKind",
+        "MemoryRef",
     ),
 )
 

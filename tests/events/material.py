@@ -13,6 +13,7 @@ from pelton.events.commands import CancelTask, CancelTaskData, SendMessage, Send
 from pelton.events.commit import Commit, CommitData
 from pelton.events.delegation import Delegation, TaskOutcome
 from pelton.events.events import EVENTS, AnyEvent
+from pelton.events.memory import CauseKind, MemoryCause, MemoryRef
 from pelton.events.schedule import Missed, Schedule
 from tests.strategies import contents, ids, json_objects, json_values, messages, profiles, texts
 
@@ -21,6 +22,8 @@ statuses = st.builds(
     TaskStatus, state=st.sampled_from(TaskState), message=st.none() | messages, timestamp=texts
 )
 artifacts = st.builds(Artifact, artifact_id=ids, parts=contents(), metadata=json_objects)
+
+refs = st.builds(MemoryRef, memory_id=texts, version=counts)
 
 BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     str: texts,
@@ -79,6 +82,13 @@ BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
         chain=st.lists(texts, max_size=2).map(tuple),
     ),
     dict[str, Any] | None: st.none() | json_objects,
+    MemoryCause: st.builds(
+        MemoryCause,
+        kind=st.sampled_from(CauseKind),
+        **dict.fromkeys(("agent", "context_id", "task_id", "message_id", "key"), texts),
+        turn=counts,
+    ),
+    tuple[MemoryRef, ...]: st.lists(refs, max_size=2).map(tuple),
 }
 
 

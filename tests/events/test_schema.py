@@ -209,7 +209,7 @@ def test_the_document_and_the_builders_agree_on_subjects() -> None:
     channels = asyncapi()["channels"]
     filled = {
         name: channel["address"].format(
-            agent="echo", context="chat", key="k", task=TASK, aggregate="keys"
+            agent="echo", context="chat", key="k", task=TASK, memory="0" * 32, aggregate="keys"
         )
         for name, channel in channels.items()
     }
@@ -222,6 +222,7 @@ def test_the_document_and_the_builders_agree_on_subjects() -> None:
         "liveScheduleCommands": f"live.{subjects.schedule_commands('echo')}",
         "keyClaims": subjects.claims("echo", "k"),
         "pushCommits": subjects.pushes("echo", TASK),
+        "memoryCommits": subjects.memory("0" * 32),
         "accessCommits": subjects.access(subjects.KEYS),
         "liveCommands": f"live.{subjects.commands('echo', 'chat')}",
         "liveCommits": f"live.{subjects.commits('echo', 'chat')}",

@@ -1,8 +1,10 @@
-"""Hand-made histories of what is no context: agents, schedules, keys."""
+"""Hand-made histories of what is no context: agents, schedules, keys, memories."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from msgspec.structs import replace
 
 from pelton.events import subjects
 from pelton.events.access import (
@@ -28,6 +30,7 @@ from pelton.events.events import (
     AgentPrompted,
     AgentRegistered,
     AgentStatusChanged,
+    AgentTeamChanged,
     AnyEvent,
     KeyClaimed,
     ScheduleFired,
@@ -36,6 +39,17 @@ from pelton.events.events import (
     ScheduleSet,
 )
 from pelton.events.ids import task_id
+from pelton.events.memory import (
+    AnyMemoryEvent,
+    CauseKind,
+    MemoryCause,
+    MemoryCommitted,
+    MemoryConsolidated,
+    MemoryForgotten,
+    MemoryRef,
+    MemoryRevised,
+    MemoryScope,
+)
 from pelton.events.presence import AgentStatus, Fact
 from pelton.events.push import (
     PushConfigured,
@@ -320,6 +334,119 @@ def push() -> Tape:
         )
         sequence += len(events)
         tape.append(subjects.pushes("echo", task), before)
+    return tape
+
+
+def teams() -> Tape:
+    """An agent whose code names a team, that is moved, removed, and begins anew in none."""
+    tape = Tape()
+    told = Beside(subjects.AGENT, tape)
+    profile = AgentProfile(
+        name="echo", title="Echo", description="Says it again.", version="1.0", skills=()
+    )
+    told.commit(AgentRegistered(profile=profile), AgentTeamChanged(team="red", declared=True))
+    told.commit(AgentTeamChanged(team="blue"))
+    told.commit(AgentStatusChanged(status=AgentStatus.REMOVED, fact=Fact.REMOVED))
+    told.commit(AgentRegistered(profile=profile))
+    told.commit(AgentTeamChanged(team="green"))
+    return tape
+
+
+def memories() -> Tape:
+    """Memories that are committed, revised, forgotten, reverted, and consolidated into one."""
+    tape = Tape()
+    task = task_id("chat", "opens")
+    cause = MemoryCause(
+        kind=CauseKind.MESSAGE,
+        agent="echo",
+        context_id="chat",
+        task_id=task,
+        turn=1,
+        message_id="first",
+    )
+    tool = replace(cause, kind=CauseKind.TOOL, key="search#1")
+    model = replace(cause, kind=CauseKind.MODEL, key="model#2")
+    person = MemoryCause(kind=CauseKind.PERSON)
+    own: dict[str, Any] = {"scope": MemoryScope.OWN, "owner": "echo", "life": 1, "author": "echo"}
+    one, two, three, four = (str(number) * 32 for number in range(1, 5))
+    sources = (MemoryRef(memory_id=one, version=2), MemoryRef(memory_id=two, version=4))
+    stories: dict[str, tuple[AnyMemoryEvent, ...]] = {
+        one: (
+            MemoryCommitted(
+                memory_id=one, version=1, operation="a", cause=cause, content="tea", **own
+            ),
+            MemoryRevised(
+                memory_id=one,
+                version=2,
+                operation="b",
+                cause=tool,
+                content="green tea",
+                expires="2027-01-01T00:00:00.000Z",
+            ),
+        ),
+        two: (
+            MemoryCommitted(
+                memory_id=two,
+                version=1,
+                operation="c",
+                cause=model,
+                content='{"n":1}',
+                media_type="application/json",
+                namespace="counts",
+                key="n",
+                **own,
+            ),
+            MemoryRevised(memory_id=two, version=2, operation="d", cause=cause, content="much"),
+            MemoryForgotten(
+                memory_id=two, version=3, operation="e", cause=person, reason="a mistake"
+            ),
+            MemoryRevised(
+                memory_id=two, version=4, operation="f", cause=person, content='{"n":1}', reverts=1
+            ),
+        ),
+        three: (
+            MemoryConsolidated(
+                memory_id=three,
+                version=1,
+                operation="g",
+                cause=model,
+                content="one cup of green tea",
+                sources=sources,
+                **own,
+            ),
+        ),
+        four: (
+            MemoryCommitted(
+                memory_id=four,
+                version=1,
+                operation="h",
+                cause=person,
+                content="We are closed on Mondays.",
+                scope=MemoryScope.TEAM,
+                owner="red",
+            ),
+        ),
+    }
+    for id_, story in stories.items():
+        before = b""
+        for count, event in enumerate(story):
+            name = f"{event.operation}-{count}"
+            before = encode(
+                Commit(
+                    id=name,
+                    source="executor/one",
+                    subject=f"_memory/{id_}",
+                    time=tape.now,
+                    tenant="t",
+                    actor="anna",
+                    correlationid=name,
+                    causationid=name,
+                    sequence=count + 1,
+                    prevhash=digest(before) if before else "",
+                    data=CommitData(events=(event,)),
+                )
+            )
+            tape.append(subjects.memory(id_), before)
     return tape
 
 

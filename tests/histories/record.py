@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from pelton.events import agent as agents
-from pelton.events import pushes, schedules, subjects
+from pelton.events import memories, pushes, schedules, subjects
 from pelton.events.agent import AgentState
 from pelton.events.commit import Commit
 from pelton.events.context import Context, TaskFold, fold
 from pelton.events.families import fold_family
 from pelton.events.keys import Keys, fold_keys
+from pelton.events.memories import Memory
 from pelton.events.pushes import Pushes
 from pelton.events.schedules import Schedules
 from pelton.events.schema import CONTRACT
@@ -40,9 +41,14 @@ def portraits(records: Sequence[Record]) -> dict[str, Any]:
     claims: dict[str, Any] = {}
     pushed: dict[str, Pushes] = {}
     access: dict[str, list[Commit]] = {}
+    remembered: dict[str, Memory] = {}
     for record in records:
         subject = subjects.parse(record.subject)
         if subject.kind != "evt":
+            continue
+        if subject.agent == subjects.MEMORY:
+            memory = remembered.get(record.subject) or Memory(id=subject.beside)
+            remembered[record.subject] = memories.fold(memory, record.sequence, record.data)
             continue
         if subject.agent == subjects.ACCESS:
             access.setdefault(subject.context, []).append(decode_commit(record.data))
@@ -75,6 +81,7 @@ def portraits(records: Sequence[Record]) -> dict[str, Any]:
         contexts[record.subject] = fold(before, record.sequence, record.data)
     told = {name: portrait_beside(state) for name, state in beside.items()}
     told |= {name: canonical(state) for name, state in pushed.items()}
+    told |= {name: canonical(state) for name, state in remembered.items()}
     told |= {subjects.access(name): _access(name, each) for name, each in access.items()}
     return claims | told | {name: portrait(context) for name, context in contexts.items()}
 
@@ -90,6 +97,8 @@ def portrait_beside(state: AgentState | Schedules) -> Any:
             "since": state.since,
             "prompted": state.prompted and state.prompted.event,
         }
+        if state.team or state.declared_team:
+            own |= {"team": state.team, "declaredTeam": state.declared_team}
     else:
         own = {
             "handled": state.handled,

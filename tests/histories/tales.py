@@ -22,7 +22,17 @@ from pelton.events.events import (
     TaskStatusUpdated,
 )
 from pelton.events.ids import task_id
-from tests.histories.aggregates import a_key, an_agent, families, keys, lives, push, schedules
+from tests.histories.aggregates import (
+    a_key,
+    an_agent,
+    families,
+    keys,
+    lives,
+    memories,
+    push,
+    schedules,
+    teams,
+)
 from tests.stories import Story, Tape
 
 S = TaskState
@@ -324,4 +334,6 @@ TALES: Final[dict[str, Callable[[], Tape]]] = {
     "families": families,
     "push": push,
     "usage": usage,
+    "teams": teams,
+    "memories": memories,
 }

@@ -9,7 +9,13 @@ from pelton.events.card import AgentProfile
 from pelton.events.chain import Chained, chained
 from pelton.events.commit import Commit
 from pelton.events.envelope import digest
-from pelton.events.events import AgentPrompted, AgentRegistered, AgentStatusChanged, AnyEvent
+from pelton.events.events import (
+    AgentPrompted,
+    AgentRegistered,
+    AgentStatusChanged,
+    AgentTeamChanged,
+    AnyEvent,
+)
 from pelton.events.presence import AgentStatus, Fact, follow
 from pelton.events.upcast import decode_commit
 
@@ -26,8 +32,9 @@ class AgentState(Chained, frozen=True, kw_only=True):
 
     `profile` is the one in force, None if it never had one, and `registered` the stream sequence of
     the commit that says so; `life` counts its lives; `since` is when it came to its `status`
-    (RFC 3339); `prompted` is there once it got its initial prompt in this life. An agent of which
-    nothing is known was removed, as it were.
+    (RFC 3339); `prompted` is there once it got its initial prompt in this life. `team` is the one
+    that it is in, empty if none, and `declared_team` what its code has last asked for. An agent of
+    which nothing is known was removed, as it were.
     """
 
     profile: AgentProfile | None = None
@@ -36,6 +43,8 @@ class AgentState(Chained, frozen=True, kw_only=True):
     status: AgentStatus = AgentStatus.REMOVED
     since: str = ""
     prompted: Prompted | None = None
+    team: str = ""
+    declared_team: str = ""
 
 
 def fold(state: AgentState, sequence: int, data: bytes) -> AgentState:
@@ -55,13 +64,18 @@ def _apply(state: AgentState, event: AnyEvent, commit: Commit) -> AgentState:
     match event:
         case AgentRegistered():
             if state.status is AgentStatus.REMOVED:
-                state = replace(state, life=state.life + 1, prompted=None)
+                state = replace(
+                    state, life=state.life + 1, prompted=None, team="", declared_team=""
+                )
             state = replace(state, profile=event.profile, registered=state.head)
             return _at(state, follow(state.status, Fact.REGISTERED), commit)
         case AgentStatusChanged():
             return _at(state, event.status, commit)
         case AgentPrompted():
             return replace(state, prompted=Prompted(event=event, cause=commit))
+        case AgentTeamChanged():
+            declared = event.team if event.declared else state.declared_team
+            return replace(state, team=event.team, declared_team=declared)
         case _:
             return state
 

@@ -60,6 +60,7 @@ def asyncapi() -> Json:
                     " the key as the client has it."
                 },
                 "task": {"description": "The task's id, which is a token as it is."},
+                "memory": {"description": "The memory's id: 32 hexadecimal digits."},
                 "aggregate": {"description": "`keys`, or the id of a family of tokens."},
             },
         },
@@ -112,6 +113,11 @@ _CHANNELS: Final[dict[str, tuple[str, str, tuple[str, ...]]]] = {
         "Where a task's updates are posted to, and how far they are. Part of LOG.",
         _COMMIT,
     ),
+    "memoryCommits": (
+        "evt._memory.{memory}",
+        "What became of a memory, version by version. Part of LOG.",
+        _COMMIT,
+    ),
     "accessCommits": (
         "evt._access.{aggregate}",
         "Who may do what: the tenant's API keys are the aggregate `keys`. Part of LOG.",
@@ -152,6 +158,8 @@ _OPERATIONS: Final = {
     "claimKey": ("send", "keyClaims", "Claim an idempotency key; refused if it is claimed."),
     "configurePush": ("send", "pushCommits", "Create or delete a config; refused if outrun."),
     "deliverPush": ("receive", "pushCommits", "Find what is to be posted, and how far it is."),
+    "remember": ("send", "memoryCommits", "Append a version of a memory; refused if outrun."),
+    "readMemory": ("receive", "memoryCommits", "Read what a memory says, and what it has said."),
     "followContext": ("receive", "liveCommits", "Follow a context; read what was missed."),
 }
 
@@ -164,7 +172,7 @@ def _channels() -> Json:
             "messages": {_key(message): _message(message) for message in messages},
             "parameters": {
                 part: _refer("components", "parameters", part)
-                for part in ("agent", "context", "key", "task", "aggregate")
+                for part in ("agent", "context", "key", "task", "memory", "aggregate")
                 if f"{{{part}}}" in address
             },
         }

@@ -14,6 +14,7 @@ from pelton.events.access import AccessEvent
 from pelton.events.card import AgentProfile
 from pelton.events.delegation import Delegation, TaskOutcome
 from pelton.events.event import Event
+from pelton.events.memory import AnyMemoryEvent
 from pelton.events.presence import AgentStatus, Fact
 from pelton.events.push import AnyPushEvent
 from pelton.events.schedule import Schedule
@@ -361,6 +362,16 @@ class AgentPrompted(Event, frozen=True, kw_only=True, tag="AgentPrompted.v1"):
     text: str
 
 
+class AgentTeamChanged(Event, frozen=True, kw_only=True, tag="AgentTeamChanged.v1"):
+    """An agent is in another team, or in none. Lives on `evt.<agent>._agent`.
+
+    With `declared`, the agent's code asks for it. A new life of an agent begins in no team.
+    """
+
+    team: str
+    declared: bool = False
+
+
 class ScheduleSet(Event, frozen=True, kw_only=True, tag="ScheduleSet.v1"):
     """A schedule is there, or in the place of its namesake. Lives on `evt.<agent>._schedules`.
 
@@ -443,6 +454,7 @@ DomainEvent = (
     | AgentRegistered
     | AgentStatusChanged
     | AgentPrompted
+    | AgentTeamChanged
     | ScheduleSet
     | ScheduleRemoved
     | ScheduleFired
@@ -451,7 +463,7 @@ DomainEvent = (
 )
 """The events of contexts and agents."""
 
-AnyEvent = DomainEvent | AccessEvent | AnyPushEvent
+AnyEvent = DomainEvent | AccessEvent | AnyPushEvent | AnyMemoryEvent
 
 EVENTS: Final[tuple[type[AnyEvent], ...]] = AnyEvent.__args__
 """All events, in the order of the documentation."""

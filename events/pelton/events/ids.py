@@ -19,6 +19,7 @@ MAX_ID_BYTES: Final = 128
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
 _AGENT: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
+_MEMORY: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _ENCODED: Final = "="
 # Control characters and lone surrogates: the same set whatever Unicode a reader knows.
 _FORBIDDEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -57,6 +58,17 @@ def check_agent(name: str) -> str:
             field="agent",
         )
     return name
+
+
+def check_memory(value: str) -> str:
+    """Return `value` if it may be the id of a memory: 32 hexadecimal digits, as `derive` makes.
+
+    Raises:
+        InvalidInput: it may not.
+    """
+    if not _MEMORY.fullmatch(value):
+        raise InvalidInput("this is not the id of a memory", field="memoryId")
+    return value
 
 
 def token(value: str) -> str:

@@ -4,9 +4,9 @@
 aggregates live beside the contexts under a name that begins with an underscore, which no context's
 token does: `evt.<agent>._agent` is the agent itself, `cmd.<agent>._schedules` and
 `evt.<agent>._schedules` are its schedules, `evt.<agent>._key.<key>` is an idempotency key,
-`evt.<agent>._push.<task>` are the push configs of a task, `evt._access.<name>` an aggregate of who
-may do what: `evt._access.keys` the keys of the tenant, the others families of tokens. The server
-sends a copy of what it has just stored to `live.<subject>`.
+`evt.<agent>._push.<task>` are the push configs of a task, `evt._memory.<memory>` is a memory, and
+`evt._access.<name>` an aggregate of who may do what: `evt._access.keys` the keys of the tenant, the
+others families of tokens. The server sends a copy of what it has just stored to `live.<subject>`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import re
 from typing import Final, Literal, NamedTuple
 
 from pelton.events.errors import InvalidInput
-from pelton.events.ids import check_agent, context_of, token, untoken
+from pelton.events.ids import check_agent, check_memory, context_of, token, untoken
 
 Kind = Literal["cmd", "evt"]
 
@@ -40,6 +40,12 @@ PUSH: Final = "_push"
 ALL_PUSH: Final = f"evt.*.{PUSH}.*"
 """Where the commits of all push configs are."""
 
+MEMORY: Final = "_memory"
+"""The token in the place of an agent's of the aggregates that are memories."""
+
+ALL_MEMORY: Final = f"evt.{MEMORY}.*"
+"""Where the commits of all memories are."""
+
 ACCESS: Final = "_access"
 """The token in the place of an agent's of the aggregates of who may do what."""
 
@@ -57,7 +63,7 @@ class Subject(NamedTuple):
 
     For an aggregate of an agent beside the contexts it is empty, and `beside` is that one's token,
     or the two of a key or of push configs. For one of who may do what, `agent` is `ACCESS` and
-    `context` its name.
+    `context` its name. For a memory, `agent` is `MEMORY` and `beside` its id.
     """
 
     kind: Kind
@@ -69,6 +75,8 @@ class Subject(NamedTuple):
         """Return the subject as NATS spells it."""
         if self.agent == ACCESS:
             return access(self.context)
+        if self.agent == MEMORY:
+            return memory(self.beside)
         if self.beside:
             return f"{self.kind}.{check_agent(self.agent)}.{self.beside}"
         return _join(self.kind, self.agent, self.context)
@@ -133,6 +141,15 @@ def pushes_of(task: str) -> str:
     return f"evt.*.{PUSH}.{task}"
 
 
+def memory(id_: str) -> str:
+    """Return the subject of the commits of a memory.
+
+    Raises:
+        InvalidInput: it is not the id of a memory.
+    """
+    return f"evt.{MEMORY}.{check_memory(id_)}"
+
+
 def access(name: str) -> str:
     """Return the subject of the commits of an aggregate of who may do what."""
     return f"evt.{ACCESS}.{token(name)}"
@@ -152,6 +169,8 @@ def parse(subject: str) -> Subject:
         kind, agent, tail = parts
         if (kind, agent) == ("evt", ACCESS):
             return Subject("evt", ACCESS, untoken(tail))
+        if (kind, agent) == ("evt", MEMORY):
+            return Subject("evt", MEMORY, "", check_memory(tail))
         known: Kind = "cmd" if kind == "cmd" else "evt"
         if (kind, tail) in _BESIDE:
             return Subject(known, check_agent(agent), "", tail)

@@ -49,6 +49,16 @@ class Damage(msgspec.Struct, frozen=True):
         return cls(sequence, subject, error.code, str(error))
 
 
+class Told(msgspec.Struct, frozen=True, gc=False):
+    """A commit of a memory, or why it cannot be read."""
+
+    sequence: int
+    subject: str
+    memory_id: str
+    commit: Commit | None
+    error: PeltonError | None = None
+
+
 class Group(msgspec.Struct):
     """The records of one context in a batch. Nothing is read beyond a commit that is damaged."""
 
@@ -84,6 +94,7 @@ class Batch(msgspec.Struct):
     records: int = 0
     groups: dict[str, Group] = {}
     agents: dict[str, Cells] = {}
+    memories: list[Told] = []
     damaged: list[Damage] = []
 
     @property
@@ -127,6 +138,9 @@ class Batch(msgspec.Struct):
         except InvalidInput as error:
             self.damaged.append(Damage.of(sequence, subject, error))
             return None
+        if agent == subjects.MEMORY:
+            self._memory(sequence, subject, beside, data)
+            return None
         if agent == subjects.ACCESS:
             return None  # who may do what, whoever asks reads from the log; so it is with a claim
         if beside:
@@ -134,6 +148,14 @@ class Batch(msgspec.Struct):
                 self._agent(sequence, subject, agent, data)
             return None
         return Group(key=subject[4:], agent=agent, context_id=context, first=sequence)
+
+    def _memory(self, sequence: int, subject: str, id_: str, data: bytes) -> None:
+        """Take in a record of a memory."""
+        try:
+            told = Told(sequence, subject, id_, decode_commit(data))
+        except DamagedRecord as error:
+            told = Told(sequence, subject, id_, None, error)
+        self.memories.append(told)
 
     def _agent(self, sequence: int, subject: str, agent: str, data: bytes) -> None:
         """Take in a record about an agent itself; the last profile is in force."""

@@ -95,10 +95,15 @@ class Database(aiosqlite.Connection):
 
 @asynccontextmanager
 async def connect(
-    path: Path, *, write: bool, safe: bool = True, migrations: Iterable[Migration] = MIGRATIONS
+    path: Path | None,
+    *,
+    write: bool,
+    safe: bool = True,
+    migrations: Iterable[Migration] = MIGRATIONS,
 ) -> AsyncGenerator[Database]:
     """Open the file, which is made if it is not there, with all migrations applied.
 
+    Without a path it is one that nobody else sees, and gone when it is closed, or the process dies.
     Without `write` the connection refuses to change anything. Without `safe` a crash may leave
     rubbish, and work is done inline: for files that are thrown away then.
 
@@ -109,7 +114,7 @@ async def connect(
     with translated():
         connection = Database(
             lambda: sqlite3.connect(
-                path,
+                path or "",
                 timeout=BUSY,
                 isolation_level=None,
                 cached_statements=512,

@@ -36,6 +36,7 @@ from pelton.events.events import (
     TurnStarted,
     UsageReported,
 )
+from pelton.events.memory import given
 from pelton.events.states import TERMINAL
 from pelton.projections import schema
 from pelton.projections.database import put
@@ -89,6 +90,7 @@ class Ledger(msgspec.Struct):
     redrives: list[Cells] = []
     delegations: list[Cells] = []
     reports: list[Cells] = []
+    reads: list[Cells] = []
     counts: dict[tuple[str, str], int] = {}
     spending: Spending = msgspec.field(default_factory=Spending)
 
@@ -106,6 +108,7 @@ class Ledger(msgspec.Struct):
         put(database, schema.REDRIVES, self.redrives)
         put(database, schema.DELEGATIONS, self.delegations)
         put(database, schema.REPORTS, self.reports)
+        put(database, schema.MEMORY_READS, self.reads)
         if self.counts:
             counts = [(*key, count) for key, count in self.counts.items()]
             database.execute(_COUNT, (text(counts),))
@@ -219,8 +222,20 @@ def _usage(noted: Noted, event: UsageReported) -> None:
     noted.ledger.spending.called(noted.task, noted.commit, event)
 
 
-def _over(noted: Noted, event: TimerFired | StepStarted | StepCompleted) -> None:
+def _over(noted: Noted, event: TimerFired | StepStarted) -> None:
     noted.over(event.key)
+
+
+def _completed(noted: Noted, event: StepCompleted) -> None:
+    noted.over(event.key)
+    task = noted.task
+    for ref in given(event.key, event.result):
+        noted.ledger.reads.append(
+            (
+                *(ref.memory_id, ref.version, *noted.place, task.turns, event.key),
+                *(task.context_id, noted.sequence, noted.commit.time),
+            )
+        )
 
 
 def _delegated(noted: Noted, event: TaskDelegated) -> None:
@@ -276,7 +291,7 @@ TELLS: Final[Mapping[type[Event], Callable[[Noted, Any], None]]] = {
     TimerSet: _timer,
     TimerFired: _over,
     StepStarted: _over,
-    StepCompleted: _over,
+    StepCompleted: _completed,
     StepFailed: _step_failed,
     UsageReported: _usage,
     TaskDelegated: _delegated,

@@ -23,11 +23,11 @@ class Page(msgspec.Struct, Generic[Item], frozen=True, kw_only=True):
     """How many entries the list has in all."""
 
 
-def check_size(size: int) -> None:
+def check_size(size: int, most: int = MAX_PAGE) -> None:
     """Check how many entries a page shall have.
 
     Raises:
-        InvalidInput: it is not within 1 to 100.
+        InvalidInput: it is not within 1 to `most`.
     """
-    if not 1 <= size <= MAX_PAGE:
-        raise InvalidInput(f"pageSize must be 1 to {MAX_PAGE}", field="pageSize")
+    if not 1 <= size <= most:
+        raise InvalidInput(f"pageSize must be 1 to {most}", field="pageSize")

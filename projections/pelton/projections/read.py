@@ -21,6 +21,7 @@ from pelton.projections.conversations import Conversations
 from pelton.projections.cursors import read_cursor, write_cursor
 from pelton.projections.database import connect, translated
 from pelton.projections.ledgers import Ledgers
+from pelton.projections.memories import Memories
 from pelton.projections.pages import Page, check_size
 from pelton.projections.rows import Cells
 from pelton.projections.store import Position
@@ -144,6 +145,8 @@ class ReadModels:
         """What tasks leave to others: questions, delegations, dead letters, counts."""
         self.conversations: Final = Conversations(self._fetch)
         """Contexts as a person looks for them."""
+        self.memories: Final = Memories(self._fetch)
+        """What agents remember."""
 
     async def position(self) -> Position:
         """Return how far the read models are."""

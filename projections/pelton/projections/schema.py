@@ -46,7 +46,11 @@ _INDEXES_2: Final = {
     "dead_letters_by_agent": "dead_letters (agent, sequence)",
 }
 _INDEXES_3: Final = {"tasks_running": "tasks (agent) WHERE attempt IS NOT NULL"}
-INDEXES: Final = _INDEXES_1 | _INDEXES_2 | _INDEXES_3
+_INDEXES_4: Final = {
+    "memories_by_place": "memories (scope, owner, updated)",
+    "memory_reads_by_turn": "memory_reads (task_id, agent)",
+}
+INDEXES: Final = _INDEXES_1 | _INDEXES_2 | _INDEXES_3 | _INDEXES_4
 """Names of the indexes and what they are on: a rebuild makes them last, which is cheaper."""
 
 AGENTS: Final = Table("agents", 1, ("name", "profile", "registered", "updated"))
@@ -131,13 +135,43 @@ USAGE: Final = Table(
     ),
 )
 
+MEMORIES: Final = Table(
+    "memories",
+    1,
+    (
+        *("number", "id", "scope", "owner", "life", "author", "namespace", "key", "consolidates"),
+        *("version", "content", "media_type", "expires", "writer", "forgotten", "replaced_by"),
+        *("updated", "time", "stopped"),
+    ),
+)
+
+MEMORY_VERSIONS: Final = Table(
+    "memory_versions",
+    2,
+    (
+        *("memory_id", "version", "content", "media_type", "expires", "forgotten", "reason"),
+        *("reverts", "cause", "sources", "operation"),
+        *("sequence", "time", "actor", "commit_id", "correlation"),
+    ),
+)
+
+MEMORY_READS: Final = Table(
+    "memory_reads",
+    6,
+    (
+        *("memory_id", "version", "task_id", "agent", "turn", "key"),
+        *("context_id", "sequence", "time"),
+    ),
+)
+
 DAMAGED: Final = Table("damaged", 1, ("sequence", "subject", "code", "reason"))
 
 POSITION: Final = Table("position", 1, ("sequence", "hash"))
 
 TABLES: Final = (
     *(AGENTS, CONTEXTS, TASKS, MESSAGES, PIECES, PENDING, REJECTED, TAKEN),
-    *(QUESTIONS, DEAD_LETTERS, REDRIVES, DELEGATIONS, REPORTS, COUNTS, USAGE, DAMAGED, POSITION),
+    *(QUESTIONS, DEAD_LETTERS, REDRIVES, DELEGATIONS, REPORTS, COUNTS, USAGE),
+    *(MEMORIES, MEMORY_VERSIONS, MEMORY_READS, DAMAGED, POSITION),
 )
 """All tables in the order of the dump."""
 
@@ -363,7 +397,7 @@ MIGRATIONS: Final = (
     ),
     Migration(
         4,
-        "what turns took",
+        "what turns took, and what agents remember",
         (
             "ALTER TABLE tasks ADD COLUMN began TEXT NOT NULL DEFAULT ''",
             """CREATE TABLE usage (
@@ -382,10 +416,73 @@ MIGRATIONS: Final = (
                 duration INTEGER NOT NULL,
                 PRIMARY KEY (day, agent, context_id, owner, model)
             ) WITHOUT ROWID""",
+            """CREATE TABLE memories (
+                number INTEGER NOT NULL PRIMARY KEY,
+                id TEXT NOT NULL UNIQUE,
+                scope TEXT NOT NULL,
+                owner TEXT NOT NULL,
+                life INTEGER NOT NULL,
+                author TEXT NOT NULL,
+                namespace TEXT NOT NULL,
+                key TEXT NOT NULL,
+                consolidates INTEGER NOT NULL,
+                version INTEGER NOT NULL,
+                content TEXT NOT NULL,
+                media_type TEXT NOT NULL,
+                expires TEXT NOT NULL,
+                writer TEXT NOT NULL,
+                forgotten INTEGER NOT NULL,
+                replaced_by TEXT NOT NULL,
+                updated INTEGER NOT NULL,
+                time TEXT NOT NULL,
+                stopped INTEGER NOT NULL
+            )""",
+            """CREATE TABLE memory_versions (
+                memory_id TEXT NOT NULL,
+                version INTEGER NOT NULL,
+                content TEXT NOT NULL,
+                media_type TEXT NOT NULL,
+                expires TEXT NOT NULL,
+                forgotten INTEGER NOT NULL,
+                reason TEXT NOT NULL,
+                reverts INTEGER NOT NULL,
+                cause TEXT NOT NULL,
+                sources TEXT NOT NULL,
+                operation TEXT NOT NULL,
+                sequence INTEGER NOT NULL,
+                time TEXT NOT NULL,
+                actor TEXT NOT NULL,
+                commit_id TEXT NOT NULL,
+                correlation TEXT NOT NULL,
+                PRIMARY KEY (memory_id, version)
+            ) WITHOUT ROWID""",
+            """CREATE TABLE memory_reads (
+                memory_id TEXT NOT NULL,
+                version INTEGER NOT NULL,
+                task_id TEXT NOT NULL,
+                agent TEXT NOT NULL,
+                turn INTEGER NOT NULL,
+                key TEXT NOT NULL,
+                context_id TEXT NOT NULL,
+                sequence INTEGER NOT NULL,
+                time TEXT NOT NULL,
+                PRIMARY KEY (memory_id, version, task_id, agent, turn, key)
+            ) WITHOUT ROWID""",
+            """CREATE VIRTUAL TABLE memory_text USING fts5 (
+                content, tokenize = 'unicode61 remove_diacritics 2'
+            )""",
+            *(f"CREATE INDEX {name} ON {what}" for name, what in _INDEXES_4.items()),
             *(f"DELETE FROM {name}" for name in _KEPT_3),  # noqa: S608 - constants
             "UPDATE position SET sequence = 0, hash = ''",
         ),
-        ("DROP TABLE usage", "ALTER TABLE tasks DROP COLUMN began"),
+        (
+            "DROP TABLE memory_text",
+            "DROP TABLE memory_reads",
+            "DROP TABLE memory_versions",
+            "DROP TABLE memories",
+            "DROP TABLE usage",
+            "ALTER TABLE tasks DROP COLUMN began",
+        ),
     ),
 )
 """All migrations, oldest first."""

@@ -24,6 +24,7 @@ from pelton.projections.database import (
     translated,
 )
 from pelton.projections.fold import Changes, Stopped, fold
+from pelton.projections.memory import Remembered, remember
 from pelton.projections.rows import UNDECIDED, Cells, ContextRow, TaskRow
 from pelton.projections.undecided import show, target
 
@@ -103,6 +104,7 @@ class Write(msgspec.Struct):
     after: Position
     changes: Changes
     agents: list[Cells] = []
+    memories: Remembered = msgspec.field(default_factory=Remembered)
     pending: list[Cells] = []
     damaged: list[Damage] = []
     decided: list[int] = []
@@ -189,6 +191,9 @@ def _plan(database: sqlite3.Connection, batch: Batch, before: Position) -> Write
         _show(database, undecided, write)
     if batch.agents:
         write.agents = _agents(database, batch.agents)
+    if batch.memories:
+        write.memories = remember(database, batch.memories)
+        write.damaged += write.memories.damaged
     return write
 
 
@@ -299,6 +304,7 @@ def _write(database: sqlite3.Connection, write: Write, *, safe: bool) -> None:
         changes.ledger.write(database)
         put(database, schema.PENDING, write.pending)
         put(database, schema.AGENTS, write.agents)
+        write.memories.write(database)
         put(database, schema.DAMAGED, [msgspec.structs.astuple(each) for each in write.damaged])
         if safe:
             database.execute("COMMIT")
@@ -306,6 +312,16 @@ def _write(database: sqlite3.Connection, write: Write, *, safe: bool) -> None:
         with suppress(sqlite3.OperationalError):  # there may be none, just before and after
             database.execute("ROLLBACK")
         raise
+
+
+@asynccontextmanager
+async def open_private() -> AsyncGenerator[tuple[Store, Database]]:
+    """Open read models of this process alone, and the connection to read them with.
+
+    They lie in memory, and on the disk where that is too small; nothing is left of them.
+    """
+    async with connect(None, write=True) as database:
+        yield Store(database, await _position(database)), database
 
 
 @asynccontextmanager

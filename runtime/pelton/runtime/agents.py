@@ -78,7 +78,8 @@ class Agent:
     """An agent: what it says of itself, the function that takes a turn, and on which terms.
 
     `schedules` are those that its code asks for; `initial` is what it is told once, when a life of
-    it begins; `options` is JSON that its turns get (`Turn.options`), such as its model and prompt.
+    it begins; `options` is JSON that its turns get (`Turn.options`), such as its model and prompt;
+    `team` is whose memory it shares, if its code names one.
     """
 
     profile: AgentProfile
@@ -87,6 +88,7 @@ class Agent:
     schedules: tuple[Schedule, ...] = ()
     initial: str = ""
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    team: str = ""
 
     @property
     def name(self) -> str:
@@ -113,6 +115,7 @@ def agent(
     schedules: tuple[Schedule, ...] = (),
     initial: str = "",
     options: Mapping[str, Any] | None = None,
+    team: str = "",
 ) -> Callable[[Run], Agent]: ...
 def agent(
     run: Run | None = None,
@@ -132,6 +135,7 @@ def agent(
     schedules: tuple[Schedule, ...] = (),
     initial: str = "",
     options: Mapping[str, Any] | None = None,
+    team: str = "",
 ) -> Agent | Callable[[Run], Agent]:
     """Make an agent of an `async def` function; used as a decorator, with or without arguments.
 
@@ -139,7 +143,7 @@ def agent(
     its docstring, and without `skills` it has one, which is itself.
 
     Raises:
-        InvalidInput: the name may not name an agent, or a schedule is none.
+        InvalidInput: the name may not name an agent, or the team a team, or a schedule is none.
     """
     for each in schedules:
         check_times(each)
@@ -147,6 +151,8 @@ def agent(
         raise InvalidInput("two schedules have the same name", field="schedules")
 
     def make(run: Run) -> Agent:
+        if team:
+            check_agent(team)
         slug = check_agent(name or _slug(getattr(run, "__name__", "agent")))
         says = description or (getattr(run, "__doc__", None) or "").strip().partition("\n")[0]
         says = says or f"The agent {slug}."
@@ -164,7 +170,7 @@ def agent(
             extended_skills=extended_skills,
             streaming=streaming,
         )
-        return Agent(profile, run, terms, schedules, initial, dict(options or {}))
+        return Agent(profile, run, terms, schedules, initial, dict(options or {}), team)
 
     return make if run is None else make(run)
 

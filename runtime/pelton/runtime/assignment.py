@@ -34,6 +34,7 @@ from pelton.runtime.aggregates import Aggregates
 from pelton.runtime.clock import World, rfc3339
 from pelton.runtime.contexts import Contexts
 from pelton.runtime.log import Log
+from pelton.runtime.memories import Memories
 from pelton.runtime.outbox import Outbox
 from pelton.runtime.patience import patiently
 from pelton.runtime.prompts import Prompts
@@ -60,6 +61,7 @@ class Host(NamedTuple):
     schedules: Aggregates[Schedules]
     outbox: Outbox
     prompts: Prompts
+    memories: Memories
     executor: str
     tenant: str
     patience: float

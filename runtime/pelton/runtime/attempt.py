@@ -29,6 +29,7 @@ from pelton.events.events import (
     TaskStatusUpdated,
     TurnEnded,
 )
+from pelton.events.memory import CauseKind, MemoryCause
 from pelton.events.retries import retry_of
 from pelton.events.turns import Delegated
 from pelton.runtime.agents import Agent
@@ -36,9 +37,10 @@ from pelton.runtime.assignment import Assignment, Host
 from pelton.runtime.bulk import PatientBlobs
 from pelton.runtime.failures import RecordedError, failure_of
 from pelton.runtime.mailbox import Canceled, Interrupted, Mailbox
+from pelton.runtime.memory import TurnMemory
 from pelton.runtime.pulse import Pulse
 from pelton.runtime.recorder import Recorder
-from pelton.runtime.steps import Doubt
+from pelton.runtime.steps import Doubt, Steps
 from pelton.runtime.turn import Tools, Turn, TurnEnd
 from pelton.runtime.waits import Waits
 from pelton.runtime.writer import Writer
@@ -198,6 +200,7 @@ class Attempt:
             tools=self._tools,
             receive=self._receive,
             know=self._host.knows,
+            remember=self._remember,
             blobs=self._blobs,
             agent=self._agent.name,
             actor=task.origin.actor,
@@ -211,6 +214,18 @@ class Attempt:
             chain=task.delegation.chain if task.delegation else (),
             options=self._agent.options,
         )
+
+    def _remember(self, steps: Steps) -> TurnMemory:
+        task = self._task
+        place = MemoryCause(
+            kind=CauseKind.MESSAGE,
+            agent=self._agent.name,
+            context_id=self._writer.state.id,
+            task_id=task.id,
+            turn=task.number,
+            message_id=task.message.message_id,
+        )
+        return TurnMemory(self._host.memories, steps, place=place, origin=task.origin)
 
     async def _receive(self, key: str) -> Message | None:
         return await self.mailbox.receive(key)

@@ -25,6 +25,7 @@ from pelton.runtime.attempt import SETTLE
 from pelton.runtime.clock import World
 from pelton.runtime.contexts import Contexts
 from pelton.runtime.log import Bell, Bells, Conflict, Log, LogUnavailable
+from pelton.runtime.memories import Memories
 from pelton.runtime.outbox import Outbox
 from pelton.runtime.patience import patiently, why
 from pelton.runtime.presence import Presence
@@ -107,14 +108,16 @@ class Executor:
         """Who this executor is in the log."""
         contexts, remotes = Contexts(log), Remotes(remote, world=world)
         outbox = Outbox(log, world=world, remotes=remotes, attention=4 * patience)
+        agents_ = agents_of(log, world)
         self._host = Host(
             log=log,
             world=world,
             contexts=contexts,
-            agents=agents_of(log, world),
+            agents=agents_,
             schedules=schedules_of(log, world),
             outbox=outbox,
             prompts=Prompts(contexts, outbox, world=world),
+            memories=Memories(log, world=world, agents=agents_, tenant=tenant),
             executor=self.id,
             tenant=tenant,
             patience=patience,
@@ -152,6 +155,7 @@ class Executor:
             await register(
                 self._host.agents,
                 agent.profile,
+                team=agent.team,
                 world=self._world,
                 source=self._host.source,
                 tenant=self._tenant,
@@ -164,6 +168,7 @@ class Executor:
             ]
             stack.callback(self._log.on_restored(self._restored))
             stack.push_async_callback(self._host.outbox.aclose)
+            stack.push_async_callback(self._host.memories.aclose)
             async with asyncio.TaskGroup() as group:
                 for agent, bells in heard:
                     loop = group.create_task(self._hear(agent, bells))

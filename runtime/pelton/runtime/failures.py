@@ -23,6 +23,15 @@ class AgentError(PeltonError):
         self.kind = kind
 
 
+class RecallUnavailable(AgentError):
+    """What an agent remembers cannot be searched now: see `RecallFailed`, which agents meet."""
+
+    code: ClassVar[str] = "recall-unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("Memory cannot be searched now.", kind=FailureClass.DEPENDENCY)
+
+
 class RecordedError(PeltonError):
     """The root of errors that stand in the log: every later attempt meets the same one."""
 

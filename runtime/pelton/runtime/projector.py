@@ -45,23 +45,33 @@ class ProjectorState(enum.StrEnum):
 class Projector:
     """Takes records from the log into the read models, in order, each once.
 
-    `run` is the work; whoever calls it owns it. The rest tells how far it is. A command that is
+    `run` is the work; whoever calls it owns it. The rest tells how far it is. With `pattern`, it
+    takes in only the records of subjects that match it. A command that is
     damaged is written down and skipped: nothing can come of it. A commit that is damaged is written
     down, and its context stands still there, because what follows would build on a state that
     nobody knows; all other contexts go on. A log that went back ends everything (law 13).
     """
 
     def __init__(
-        self, log: Log, store: Store, *, world: World, batch: int = BATCH, gather: float = GATHER
+        self,
+        log: Log,
+        store: Store,
+        *,
+        world: World,
+        batch: int = BATCH,
+        gather: float = GATHER,
+        pattern: str = ">",
     ) -> None:
         self._source, self._store, self._world = log, store, world
-        self._batch, self._gather = batch, gather
+        self._batch, self._gather, self._pattern = batch, gather, pattern
         self._moved, self._hurry, self._restored = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._waiting = 0
         self.state = ProjectorState.STARTING
         self.failure: PeltonError | None = None
         self.damaged = 0
         """How many damaged records it has met."""
+        self.seen_end = False
+        """Whether it has once taken in all that there was."""
 
     @property
     def position(self) -> int:
@@ -76,20 +86,23 @@ class Projector:
         """
         return max(0, (await self._source.extent()).last - self.position)
 
-    async def reached(self, sequence: int, *, within: float) -> bool:
-        """Wait until the read models hold the record at a sequence, for so many seconds at most."""
+    async def reached(self, sequence: int, *, within: float, end: bool = False) -> bool:
+        """Wait until the read models hold the record at a sequence, for so many seconds at most.
+
+        With `end`, and all that was in the log when this began to follow it.
+        """
         self._waiting += 1
         self._hurry.set()
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(within):
-                    while self.position < sequence:
+                    while self.position < sequence or (end and not self.seen_end):
                         await self._moved.wait()
         finally:
             self._waiting -= 1
             if not self._waiting:
                 self._hurry.clear()
-        return self.position >= sequence
+        return self.position >= sequence and (self.seen_end or not end)
 
     async def run(self) -> None:
         """Follow the log until cancelled; across restarts of the server.
@@ -127,7 +140,8 @@ class Projector:
 
     async def _scan(self) -> None:
         gathered: list[Record] = []
-        async with aclosing(self._source.scan(after=self.position, live=True)) as batches:
+        scan = self._source.scan(after=self.position, pattern=self._pattern, live=True)
+        async with aclosing(scan) as batches:
             async for records in batches:
                 gathered += records
                 if records and len(gathered) < self._batch:
@@ -137,6 +151,7 @@ class Projector:
                     del gathered[: self._batch]
                 if not records:
                     self.state = ProjectorState.FOLLOWING
+                    self._see_end()
                 await self._pause()
 
     async def _take(self, records: list[Record]) -> None:
@@ -149,6 +164,14 @@ class Projector:
                 code=damage.code,
                 reason=damage.reason,
             )
+        self._wake()
+
+    def _see_end(self) -> None:
+        if not self.seen_end:
+            self.seen_end = True
+            self._wake()
+
+    def _wake(self) -> None:
         self._moved.set()
         self._moved = asyncio.Event()
 

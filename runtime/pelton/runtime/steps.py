@@ -18,6 +18,7 @@ import structlog
 
 from pelton.events.a2a import BlobRef
 from pelton.events.envelope import digest, encode
+from pelton.events.errors import InvalidInput
 from pelton.events.events import (
     Failure,
     FailureClass,
@@ -101,6 +102,17 @@ class Steps:
         self._occurrences[name] += 1
         key = f"{name}#{self._occurrences[name]}"
         self._asked.add(key)
+        return key
+
+    def latest(self, name: str) -> str:
+        """Return the key of the last step of that name, or of that key.
+
+        Raises:
+            InvalidInput: this attempt has asked for none.
+        """
+        key = name if name in self._asked else f"{name}#{self._occurrences[name]}"
+        if key not in self._asked:
+            raise InvalidInput(f"this turn has no step {name[:80]!r}", field="step")
         return key
 
     def value(self, name: str, draw: Callable[[], Any]) -> Any:

@@ -13,11 +13,13 @@ from pelton.events.a2a import Artifact, Message, Part, Role, TaskState, text_of
 from pelton.events.errors import InvalidInput, PeltonError
 from pelton.events.events import Failure, FailureClass
 from pelton.events.ids import derive
+from pelton.events.memory import STEPS
 from pelton.events.retries import Retry
 from pelton.runtime import options
 from pelton.runtime.answers import Approval, Report
 from pelton.runtime.bulk import Blobs, inline, offload
 from pelton.runtime.handing_on import HandingOn
+from pelton.runtime.memory import TurnMemory
 from pelton.runtime.questions import Questions
 from pelton.runtime.recorder import Recorder
 from pelton.runtime.spending import check_loop, usage
@@ -62,6 +64,7 @@ class Turn:
         tools: Callable[[Callable[[str], Awaitable[Doubt]]], Tools],
         receive: Callable[[str], Awaitable[Message | None]],
         know: Callable[[str], Awaitable[bool]],
+        remember: Callable[[Steps], TurnMemory],
         blobs: Blobs,
         agent: str,
         actor: str,
@@ -79,7 +82,7 @@ class Turn:
         self._recorder = recorder
         self._blobs = blobs
         self._make_tools, self._receive = tools, receive
-        self._know = know
+        self._know, self._remember = know, remember
         self._deadline, self._chain = deadline, (*chain, agent)
         self._replies: list[tuple[Message, bool]] = []
         self.agent: Final = agent
@@ -127,6 +130,11 @@ class Turn:
             deadline=self._deadline,
             chain=self._chain,
         )
+
+    @cached_property
+    def memory(self) -> TurnMemory:
+        """What the agent remembers beyond this conversation; each use of it is a step."""
+        return self._remember(self._tools.steps)
 
     @property
     def text(self) -> str:
@@ -298,6 +306,8 @@ class Turn:
             StepError: `fn` raised, now or on the attempt that ran it, for the last time.
             NondeterminismError: an earlier attempt has called it with other arguments.
         """
+        if name.startswith(STEPS):
+            raise InvalidInput(f"the names of steps of memory begin with {STEPS!r}", field="name")
         return self._tools.steps.run(
             name, fn, args, key=key, idempotent=idempotent, retry=retry, deadline=deadline
         )

@@ -15,20 +15,32 @@ from jsonschema import Draft202012Validator
 from pelton.adapters.a2a.errors import FAULTS
 from pelton.adapters.api import routes as module
 from pelton.adapters.api.openapi import openapi, path_of
-from pelton.adapters.api.routes import ROUTES, Route
+from pelton.adapters.api.route import Route
+from pelton.adapters.api.routes import ROUTES
 from pelton.adapters.api.shapes import TaskQuery
 from pelton.events import subjects
 from pelton.events.errors import InvalidInput
 from pelton.events.ids import task_id
+from pelton.events.memory import CauseKind, MemoryCause, MemoryScope
 from pelton.events.principal import Scope
+from pelton.events.remembering import CommitMemory
+from pelton.runtime.aggregates import agents_of, own
+from pelton.runtime.clock import RealWorld
+from pelton.runtime.memories import Memories
 from tests.adapters.identity import conftest
 from tests.adapters.identity.people import ACME, GLOBEX, PEOPLE, Town
 
 logs = conftest.logs
 place = conftest.place
 
+WORLD = RealWorld()
 DOCUMENT: Mapping[str, Any] = json.loads(json.dumps(openapi()))
-MISSING = {"agent": "nobody", "task": task_id("nowhere", "x"), "sequence": "999999"}
+MISSING = {
+    "agent": "nobody",
+    "task": task_id("nowhere", "x"),
+    "sequence": "999999",
+    "memory": "0" * 32,
+}
 
 
 def schema(name: str) -> Any:
@@ -51,7 +63,22 @@ async def real(place: Town) -> AsyncIterator[dict[str, str]]:
     """Return names of what is there, all of it anna's or acme's."""
     task = (await place.send("anna", "ask"))["id"]
     [first, *_] = await place.logs[ACME].read(subjects.commits("echo", task.rpartition("-")[0]))
-    yield {"agent": "echo", "task": task, "sequence": str(first.sequence)}
+    log = place.logs[ACME]
+    memories = Memories(log, world=WORLD, agents=agents_of(log, WORLD))
+    kept = CommitMemory(
+        operation="kept",
+        cause=MemoryCause(kind=CauseKind.PERSON),
+        content=f"This is about {task}.",
+        scope=MemoryScope.GLOBAL,
+    )
+    origin = own("test", ACME, WORLD.new_id())
+    memory = await memories.change(kept.memory_id, kept, member=None, origin=origin)
+    yield {
+        "agent": "echo",
+        "task": task,
+        "sequence": str(first.sequence),
+        "memory": memory.id,
+    }
 
 
 def error(body: Any) -> str:
@@ -83,7 +110,8 @@ async def test_a_route_answers_whom_it_should(
             continue
         is_owner = who == "anna" or "approver" in roles or "operator" in roles
         hidden = route.parameter == "task" and (tenant != ACME or not is_owner)
-        if hidden or (route.parameter == "sequence" and tenant != ACME):
+        foreign = tenant != ACME and route.parameter in ("sequence", "memory")
+        if hidden or foreign:
             other = await place.ask("GET", path(route, missing), who)
             if route.parameter == "task":
                 assert (found.status_code, found.text) == (404, other.text)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import structlog
 
+from pelton.events.agent import AgentState
 from pelton.events.card import AgentProfile
 from pelton.events.errors import PeltonError, UnknownAgent
 from pelton.runtime.clock import World
@@ -46,6 +47,10 @@ class Agents:
         if known is None or known.state.profile is None:
             return None
         return Registered(known.state.profile, known.since)
+
+    def state(self, name: str) -> AgentState:
+        """Return the state of an agent, whether or not there is one."""
+        return self._roster.state(name)
 
     @property
     def default(self) -> Registered | None:

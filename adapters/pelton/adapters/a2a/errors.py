@@ -196,6 +196,7 @@ INTERNAL: Final = Fault(-32603, 500, "INTERNAL", "INTERNAL_ERROR")
 
 FAULTS: Final[Mapping[str, Fault]] = {
     "task-not-found": Fault(-32001, 404, "NOT_FOUND", "TASK_NOT_FOUND"),
+    "memory-not-found": Fault(-32601, 404, "NOT_FOUND", "MEMORY_NOT_FOUND", 404),
     "record-not-found": Fault(-32601, 404, "NOT_FOUND", "RECORD_NOT_FOUND", 404),
     "task-not-cancelable": Fault(-32002, 400, _PRECONDITION, "TASK_NOT_CANCELABLE"),
     "push-notification-not-supported": Fault(

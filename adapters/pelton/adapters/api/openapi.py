@@ -10,7 +10,8 @@ import msgspec
 
 from pelton.adapters.a2a.errors import FAULTS
 from pelton.adapters.api import live
-from pelton.adapters.api.routes import ROOT, ROUTES, Route
+from pelton.adapters.api.route import Route
+from pelton.adapters.api.routes import ROOT, ROUTES
 from pelton.adapters.api.shapes import EventView, Failure, LiveQuery, Query
 
 Json = dict[str, Any]
@@ -35,7 +36,14 @@ _FAILURES: Final = {
 _CODES: Final = (
     *("auth-denied", "policy-denied", "validation-denied", "agent-not-found", "task-not-found"),
     "push-notification-not-supported",
-    *("record-not-found", "path-not-found", "method-not-allowed", "rate-limited", "unavailable"),
+    *(
+        "memory-not-found",
+        "record-not-found",
+        "path-not-found",
+        "method-not-allowed",
+        "rate-limited",
+        "unavailable",
+    ),
     *("position-not-found", "log-regressed", "internal"),
 )
 
@@ -51,8 +59,8 @@ def openapi() -> Json:
         "info": {
             "title": "pelton",
             "version": VERSION,
-            "description": "Agents, tasks, questions, dead letters and records of a tenant, to"
-            " read. Agents are talked to over A2A.",
+            "description": "Agents, tasks, questions, dead letters, memories and records of a"
+            " tenant, to read. Agents are talked to over A2A.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "security": [{name: []} for name in SECURITY],
@@ -79,7 +87,8 @@ def _paths() -> Json:
 def path_of(route: Route) -> str:
     """Return the path of a route, as in `/v1/tasks/{task}`."""
     parameter = (f"{{{route.parameter}}}",) if route.parameter else ()
-    return "/" + "/".join((ROOT, route.path, *parameter))
+    tail = (route.tail,) if route.tail else ()
+    return "/" + "/".join((ROOT, route.path, *parameter, *tail))
 
 
 def _operation(route: Route) -> Json:
@@ -123,15 +132,14 @@ def _failures() -> Json:
 def _parameters(query: type[Query], parameter: str = "") -> list[Json]:
     found: list[Json] = []
     if parameter:
-        schema = {"type": "string", "minLength": 1}
         named = {"name": parameter, "in": "path", "required": True}
-        found.append({**named, "schema": schema})
+        found.append({**named, "schema": {"type": "string", "minLength": 1}})
     known = cast("dict[str, Json]", msgspec.json.schema_components([query])[1])
     for name, member in known[query.__name__]["properties"].items():
         schema = dict(member)
         text = schema.pop("description", "")
         # What is left out is no parameter that is null.
-        for each in [schema, *cast("list[Json]", schema.get("anyOf", []))]:
+        for each in (schema, *schema.get("anyOf", ()), *schema.get("allOf", ())):
             if "$ref" in each:
                 values = known[each["$ref"].rpartition("/")[2]]["enum"]
                 schema = {"type": "string", "enum": values}

@@ -6,9 +6,9 @@ through. All of it is read-only. Lists come in pages, in an order that is total 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
@@ -22,6 +22,8 @@ from pelton.adapters.a2a.errors import (
 from pelton.adapters.a2a.requests import HttpRequest, violation
 from pelton.adapters.a2a.tenants import Tenant
 from pelton.adapters.api import shapes
+from pelton.adapters.api.memories import MEMORY_ROUTES
+from pelton.adapters.api.route import Ask, Route, shown
 from pelton.events.a2a import JsonObject
 from pelton.events.errors import InvalidInput, TaskNotFound, UnknownAgent
 from pelton.events.ids import check_agent
@@ -38,43 +40,12 @@ ROOT: Final = "v1"
 
 
 Q = TypeVar("Q", bound=shapes.Query)
-V = TypeVar("V", bound=msgspec.Struct)
 
 
 class RecordNotFound(PathNotFound):
     """The log has no record of that sequence."""
 
     code = "record-not-found"
-
-
-class Ask(NamedTuple):
-    """A request that is let in: by whom, of what tenant, and what the path and the query say.
-
-    `url` returns the URL of an agent.
-    """
-
-    tenant: Tenant
-    principal: Principal
-    url: Callable[[str], str]
-    name: str
-    query: Any
-
-
-class Route(NamedTuple):
-    """A path of a name and perhaps a parameter, and who may ask for it."""
-
-    id: str
-    path: str
-    parameter: str
-    scope: Scope
-    query: type[shapes.Query]
-    answer: type[msgspec.Struct]
-    does: Callable[[Ask], Awaitable[msgspec.Struct]]
-
-    @property
-    def text(self) -> str:
-        """What it is for."""
-        return (self.does.__doc__ or "").strip().partition("\n")[0]
 
 
 async def list_agents(ask: Ask) -> shapes.AgentList:
@@ -237,9 +208,9 @@ async def list_inbox(ask: Ask) -> shapes.Inbox:
     return shapes.Inbox(
         items=tuple(
             [
-                _shown(shapes.QuestionView, each, message=await inline(account.log, each.message))
+                shown(shapes.QuestionView, each, message=await inline(account.log, each.message))
                 if each.message
-                else _shown(shapes.QuestionView, each)
+                else shown(shapes.QuestionView, each)
                 for each in page.items
             ]
         ),
@@ -259,7 +230,7 @@ async def list_dead_letters(ask: Ask) -> shapes.DeadLetterList:
         cursor=query.page_token,
     )
     return shapes.DeadLetterList(
-        items=tuple(_shown(shapes.DeadLetterView, each) for each in page.items),
+        items=tuple(shown(shapes.DeadLetterView, each) for each in page.items),
         next_page_token=page.next,
         total_size=page.total,
     )
@@ -272,7 +243,7 @@ async def list_damage(ask: Ask) -> shapes.DamageList:
         page_size=query.page_size, cursor=query.page_token
     )
     return shapes.DamageList(
-        items=tuple(_shown(shapes.DamageView, each) for each in page.items),
+        items=tuple(shown(shapes.DamageView, each) for each in page.items),
         next_page_token=page.next,
         total_size=page.total,
     )
@@ -290,7 +261,7 @@ async def list_audit(ask: Ask) -> shapes.AuditList:
         size=query.page_size,
     )
     return shapes.AuditList(
-        items=tuple(_shown(shapes.AuditView, each) for each in found),
+        items=tuple(shown(shapes.AuditView, each) for each in found),
         next_page_token=write_cursor((str(following),), asked) if following else "",
     )
 
@@ -314,12 +285,6 @@ async def list_usage(ask: Ask) -> shapes.UsageList:
     )
 
 
-def _shown(shape: type[V], entry: msgspec.Struct, **instead: object) -> V:
-    """Return an entry of the read models in a shape whose members have the same names."""
-    members = {name: getattr(entry, name) for name in shape.__struct_fields__}
-    return shape(**members | instead)
-
-
 READ, INSPECT = Scope.READ, Scope.INSPECT
 
 ROUTES: Final = (
@@ -338,6 +303,7 @@ ROUTES: Final = (
         *(shapes.DeadLetterQuery, shapes.DeadLetterList, list_dead_letters),
     ),
     Route("listDamage", "damage", "", INSPECT, shapes.Pages, shapes.DamageList, list_damage),
+    *MEMORY_ROUTES,
 )
 """All routes; each takes GET and HEAD."""
 
@@ -366,12 +332,11 @@ async def answer(
 
 def _match(path: Sequence[str]) -> tuple[Route, str]:
     for route in ROUTES:
-        if (
-            list(path[:1]) == [route.path]
-            and len(path) == (2 if route.parameter else 1)
-            and path[-1]
-        ):
-            return route, unquote(path[-1]) if route.parameter else ""
+        parts = [part for part in (route.path, route.parameter, route.tail) if part]
+        if len(path) != len(parts) or not all(path):
+            continue
+        if path[0] == route.path and (not route.tail or path[-1] == route.tail):
+            return route, unquote(path[1]) if route.parameter else ""
     raise PathNotFound("nothing is served under this path")
 
 

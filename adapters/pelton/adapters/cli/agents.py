@@ -95,6 +95,7 @@ def _standing(state: AgentState, beats: dict[str, Beat]) -> dict[str, Any]:
         "status": follow(state.status, seen(beats.values())),
         "since": state.since,
         "life": state.life,
+        "team": state.team,
         "executors": [{"id": id_, "beat": beat} for id_, beat in sorted(beats.items())],
         "profile": msgspec.to_builtins(state.profile),
     }
@@ -162,3 +163,39 @@ def remove(
     state = asyncio.run(main())
     value = {"name": agent, "status": state.status, "life": state.life}
     Output(json=json).result(value, [f"{agent} is removed"])
+
+
+@app.command("move")
+def move(
+    agent: Annotated[str, typer.Argument(help="The agent's name.")],
+    team: Annotated[str, typer.Argument(help="The team; none without.")] = "",
+    *,
+    nats: options.Nats = None,
+    data: options.Data = None,
+    config: options.Config = None,
+    json: options.Json = False,
+) -> None:
+    """Put an agent into a team, whose memory it shares from now on, or into none."""
+    from pelton.adapters.cli.connect import on_log
+    from pelton.events.ids import check_agent
+    from pelton.runtime import registration
+    from pelton.runtime.aggregates import agents_of
+    from pelton.runtime.clock import RealWorld
+
+    settings = options.settings(config, data=data, nats__url=nats)
+    check_agent(agent)
+
+    async def run(log: JetStreamLog) -> AgentState:
+        world = RealWorld()
+        return await registration.move(
+            agents_of(log, world),
+            agent,
+            team,
+            world=world,
+            source="cli",
+            tenant=settings.nats.tenant,
+        )
+
+    state = on_log(settings, run)
+    said = f"{agent} is in the team {state.team}" if state.team else f"{agent} is in no team"
+    Output(json=json).result({"name": agent, "team": state.team}, [said])

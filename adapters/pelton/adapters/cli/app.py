@@ -23,6 +23,7 @@ from pelton.adapters.cli import (
     doctor,
     fork,
     keys,
+    memory,
     new,
     people,
     push,
@@ -87,6 +88,7 @@ app.command("answer")(people.answer)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(agents.app, name="agents")
 app.add_typer(schedules.app, name="schedules")
+app.add_typer(memory.app, name="memory")
 app.command("tail")(tail.tail)
 app.command("usage")(usage.usage)
 app.command("audit")(audit.audit)

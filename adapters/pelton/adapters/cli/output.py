@@ -32,9 +32,11 @@ EXITS: Final = {
     "key-not-found": NOT_FOUND,
     "family-not-found": NOT_FOUND,
     "context-not-found": NOT_FOUND,
+    "memory-not-found": NOT_FOUND,
     "unavailable": UNAVAILABLE,
     "misconfigured": UNAVAILABLE,
     "log-full": UNAVAILABLE,
+    "recall-unavailable": UNAVAILABLE,
     "session-damaged": DIFFERENT,
     "nothing-to-find": DIFFERENT,
 }

@@ -32,6 +32,7 @@ from pelton.events.events import (
     AgentPrompted,
     AgentRegistered,
     AgentStatusChanged,
+    AgentTeamChanged,
     AnyEvent,
     AttemptEnded,
     CommandRejected,
@@ -68,6 +69,7 @@ from pelton.events.events import (
     ValueRecorded,
     name_of,
 )
+from pelton.events.memory import AnyMemoryEvent, MemoryEvent, MemoryForgotten
 from pelton.events.push import (
     AnyPushEvent,
     PushConfigured,
@@ -148,6 +150,8 @@ def describe(event: AnyEvent) -> str:
     """Return what an event says, in a few words."""
     if isinstance(event, PushEvent):
         return _push(event)
+    if isinstance(event, MemoryEvent):
+        return _memory(event)
     return _access(event) if isinstance(event, AccessEvent) else _told(event)
 
 
@@ -165,6 +169,13 @@ def _push(event: AnyPushEvent) -> str:
             return f"{config}: {tried}, again at {event.retry}"
         case PushEnded():
             return f"{config}: {event.end}" + (f", {event.reason}" if event.reason else "")
+
+
+def _memory(event: AnyMemoryEvent) -> str:
+    which = f"{event.memory_id} version {event.version}"
+    if isinstance(event, MemoryForgotten):
+        return f"{which} {event.reason}".rstrip()
+    return f"{which}: {_cut(repr(event.content))}"
 
 
 def _told(event: DomainEvent) -> str:
@@ -185,10 +196,10 @@ def _told(event: DomainEvent) -> str:
             return f"{event.code}: {_cut(event.reason)}"
         case TaskDeadLettered():
             return f"after {event.attempts}: {_failure(event.failure)}"
-        case TaskRedriven():
-            return f"as {event.by}"
-        case AgentRegistered() | AgentStatusChanged() | AgentPrompted() | KeyClaimed():
-            return _beside(event)
+        case TaskRedriven() | KeyClaimed():
+            return f"as {event.by}" if isinstance(event, TaskRedriven) else event.command_id
+        case AgentRegistered() | AgentStatusChanged() | AgentPrompted() | AgentTeamChanged():
+            return _agent(event)
         case ScheduleSet() | ScheduleRemoved() | ScheduleFired() | ScheduleMissed():
             return _schedule(event)
         case TurnStarted() | AttemptEnded() | TurnEnded():
@@ -263,17 +274,18 @@ def _wait(
             return event.key
 
 
-def _beside(event: AgentRegistered | AgentStatusChanged | AgentPrompted | KeyClaimed) -> str:
-    """Return what an event beside all contexts says."""
+def _agent(
+    event: AgentRegistered | AgentStatusChanged | AgentPrompted | AgentTeamChanged,
+) -> str:
     match event:
-        case KeyClaimed():
-            return f"for the command {event.command_id}"
         case AgentRegistered():
             return f"{event.profile.name} {event.profile.version}"
         case AgentStatusChanged():
             return f"{event.status} (it is {event.fact})"
         case AgentPrompted():
             return f"in life {event.life}: {_cut(repr(event.text))}"
+        case AgentTeamChanged():
+            return f"to {event.team}" if event.team else "to no team"
 
 
 def _schedule(event: ScheduleSet | ScheduleRemoved | ScheduleFired | ScheduleMissed) -> str:

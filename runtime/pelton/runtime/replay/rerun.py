@@ -41,6 +41,7 @@ from pelton.runtime.assignment import Assignment, Host
 from pelton.runtime.attempt import Attempt
 from pelton.runtime.contexts import Contexts
 from pelton.runtime.failures import StepError
+from pelton.runtime.memories import Memories
 from pelton.runtime.outbox import Outbox
 from pelton.runtime.prompts import Prompts
 from pelton.runtime.recorder import Closed, Recorder
@@ -266,15 +267,19 @@ def _assignment(script: Script) -> Assignment:
 
 def _host(log: SimulatedLog, world: SimulatedWorld) -> Host:
     contexts = Contexts(log)
-    outbox = Outbox(log, world=world, remotes=Remotes(None, world=world))
+    outbox, agents = (
+        Outbox(log, world=world, remotes=Remotes(None, world=world)),
+        agents_of(log, world),
+    )
     return Host(
         log=log,
         world=world,
         contexts=contexts,
-        agents=agents_of(log, world),
+        agents=agents,
         schedules=schedules_of(log, world),
         outbox=outbox,
         prompts=Prompts(contexts, outbox, world=world),
+        memories=Memories(log, world=world, agents=agents),
         executor="rerun",
         tenant="rerun",
         patience=_ENDLESS,
@@ -287,6 +292,15 @@ def _ended(_agent: str, _event: TurnEnded) -> None:
     """Nobody counts what a re-run comes to."""
 
 
+def _furnish(server: SimulatedServer, session: Session) -> None:
+    """Give a log what every turn may read: blobs, and what memories say."""
+    for data in session.blobs.values():
+        server.put_blob(data)
+    for record in session.records:
+        if subjects.parse(record.subject).agent == subjects.MEMORY:
+            server.append(record.subject, record.data, f"record {record.sequence}", None)
+
+
 async def _played(loop: _Loop, script: Script, agent: Agent, session: Session) -> Course:
     """Run one turn again, to its end or to where it differs."""
     world = SimulatedWorld("rerun")
@@ -294,8 +308,7 @@ async def _played(loop: _Loop, script: Script, agent: Agent, session: Session) -
     began = datetime.fromisoformat(script.began)
     world.skew = server.world.skew = (began - world.now()).total_seconds()
     log = SimulatedLog(server, faults=Faults(latency=(0.0, 0.0)))
-    for data in session.blobs.values():
-        server.put_blob(data)
+    _furnish(server, session)
     subject, head = subjects.commits(script.before.agent, script.before.id), 0
     for record in script.records:
         head = server.append(subject, record.data, f"record {record.sequence}", head)

@@ -16,8 +16,15 @@ import msgspec
 from pelton.events import subjects
 from pelton.events.delegation import elsewhere
 from pelton.events.errors import InvalidInput, PeltonError
-from pelton.events.events import MessageReceived, QuestionAnswered, TaskDelegated, TaskSubmitted
+from pelton.events.events import (
+    MessageReceived,
+    QuestionAnswered,
+    StepCompleted,
+    TaskDelegated,
+    TaskSubmitted,
+)
 from pelton.events.ids import context_of, token
+from pelton.events.memory import named
 from pelton.events.upcast import decode_commit
 from pelton.runtime.log import BlobMissing, Extent, Record
 from pelton.runtime.simulation.server import matches
@@ -156,7 +163,8 @@ async def agents_of(reader: Reader, context_id: str) -> list[str]:
 async def session_of(reader: Reader, context_id: str, *, blobs: bool = True) -> Session:
     """Return a conversation whole: its context, and all that handed work to or got it from another.
 
-    With the registrations of the agents, which hold their cards, and the blobs that records name.
+    With the registrations of the agents, which hold their cards, the memories that were written or
+    given there, and the blobs that records name.
 
     Raises:
         ContextNotFound: there is no such context.
@@ -177,6 +185,8 @@ async def session_of(reader: Reader, context_id: str, *, blobs: bool = True) -> 
                 wanted.append(place)
     for agent in agents:
         records += await reader.read(subjects.agent_commits(agent))
+    for memory_id in sorted({id_ for record in records for id_ in _memories(record)}):
+        records += await reader.read(subjects.memory(memory_id))
     named = sorted({name for record in records for name in named_blobs(record.data)})
     return Session(records, {name: await reader.get_blob(name) for name in named if blobs})
 
@@ -202,6 +212,15 @@ def others(commits: Sequence[Record]) -> Iterator[tuple[str, str]]:
                         yield event.delegation.agent, event.delegation.context_id
                 case _:
                     pass
+
+
+def _memories(record: Record) -> Iterator[str]:
+    """Yield the ids of the memories that the steps of a record have written, or been given."""
+    if record.subject.startswith("evt.") and b'"memory.' in record.data:
+        for event in decode_commit(record.data).data.events:
+            if isinstance(event, StepCompleted):
+                for ref in named(event.key, event.result):
+                    yield ref.memory_id
 
 
 def named_blobs(data: bytes) -> Iterator[str]:

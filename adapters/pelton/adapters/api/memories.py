@@ -1,0 +1,144 @@
+"""Memories in the API: what there is, what it has said, where it came from, who was given it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pelton.adapters.api import shapes
+from pelton.adapters.api.route import Ask, Route, shown
+from pelton.events.a2a import Message
+from pelton.events.ids import check_agent, check_memory
+from pelton.events.memories import Member, MemoryNotFound
+from pelton.events.memory import MemoryScope
+from pelton.events.principal import Scope
+from pelton.projections.memories import Memories, MemoryQuery, VersionEntry
+from pelton.runtime.bulk import inline
+from pelton.runtime.clock import rfc3339
+
+
+async def list_memories(ask: Ask) -> shapes.MemoryList:
+    """List memories, those first that fit the words best, or that have changed last."""
+    query: shapes.MemoryListQuery = ask.query
+    account = ask.tenant.account
+    await ask.tenant.lists.fresh()
+    member = None
+    if query.agent:
+        member = Member.of(ask.tenant.agents.state(check_agent(query.agent)))
+    page = await account.models.memories.recall(
+        MemoryQuery(
+            now=rfc3339(account.log.now),
+            text=query.query,
+            member=member,
+            scopes=(query.scope,) if query.scope else tuple(MemoryScope),
+            owner=query.owner or None,
+            namespace=query.namespace or None,
+            order=query.order,
+            hidden=query.hidden,
+            limit=query.page_size,
+            cursor=query.page_token,
+        )
+    )
+    return shapes.MemoryList(
+        items=tuple(shown(shapes.MemoryView, each) for each in page.items),
+        next_page_token=page.next,
+        total_size=page.total,
+    )
+
+
+async def get_memory(ask: Ask) -> shapes.MemoryView:
+    """Get a memory by its last version, whether or not it can be recalled."""
+    found = await (await _models(ask)).memory(check_memory(ask.name))
+    if found is None:
+        raise MemoryNotFound("there is no such memory")
+    return shown(shapes.MemoryView, found)
+
+
+async def list_memory_versions(ask: Ask) -> shapes.MemoryVersionList:
+    """List the versions of a memory, the latest first."""
+    query: shapes.Pages = ask.query
+    page = await (await _models(ask)).versions(
+        check_memory(ask.name), page_size=query.page_size, cursor=query.page_token
+    )
+    if not page.total:
+        raise MemoryNotFound("there is no such memory")
+    return shapes.MemoryVersionList(
+        items=tuple(shown(shapes.MemoryVersionView, each) for each in page.items),
+        next_page_token=page.next,
+        total_size=page.total,
+    )
+
+
+async def list_memory_readers(ask: Ask) -> shapes.MemoryReadList:
+    """List the turns that were given a memory, the latest first."""
+    query: shapes.Pages = ask.query
+    models = await _models(ask)
+    page = await models.readers(
+        check_memory(ask.name), page_size=query.page_size, cursor=query.page_token
+    )
+    if not page.total and await models.memory(ask.name) is None:
+        raise MemoryNotFound("there is no such memory")
+    return shapes.MemoryReadList(
+        items=tuple(shown(shapes.MemoryReadView, each) for each in page.items),
+        next_page_token=page.next,
+        total_size=page.total,
+    )
+
+
+async def why_memory(ask: Ask) -> shapes.MemoryWhyView:
+    """Get what a memory came from: its message, its sources, and what its turn was given."""
+    why = await (await _models(ask)).why(check_memory(ask.name))
+    if why is None:
+        raise MemoryNotFound("there is no such memory")
+    return shapes.MemoryWhyView(
+        version=shown(shapes.MemoryVersionView, why.version),
+        message=await _message(ask, why.version),
+        sources=tuple(shown(shapes.MemoryVersionView, each) for each in why.sources),
+        given=tuple(shown(shapes.MemoryReadView, each) for each in why.given),
+    )
+
+
+async def _models(ask: Ask) -> Memories:
+    await ask.tenant.lists.fresh()
+    return ask.tenant.account.models.memories
+
+
+async def _message(ask: Ask, version: VersionEntry) -> Message | None:
+    """Return the message that a version came from, if it is one's that is there."""
+    cause, account = version.cause, ask.tenant.account
+    if not cause.message_id:
+        return None
+    entry = await account.models.task(cause.task_id, agent=cause.agent)
+    for message in entry.task.history if entry else ():
+        if message.message_id == cause.message_id:
+            return await inline(account.log, message)
+    return None
+
+
+_INSPECT: Final = Scope.INSPECT
+
+MEMORY_ROUTES: Final = (
+    Route(
+        *("listMemories", "memories", "", _INSPECT),
+        *(shapes.MemoryListQuery, shapes.MemoryList, list_memories),
+    ),
+    Route(
+        *("getMemory", "memories", "memory", _INSPECT),
+        *(shapes.Nothing, shapes.MemoryView, get_memory),
+    ),
+    Route(
+        *("listMemoryVersions", "memories", "memory", _INSPECT),
+        *(shapes.Pages, shapes.MemoryVersionList, list_memory_versions),
+        tail="versions",
+    ),
+    Route(
+        *("listMemoryReaders", "memories", "memory", _INSPECT),
+        *(shapes.Pages, shapes.MemoryReadList, list_memory_readers),
+        tail="readers",
+    ),
+    Route(
+        *("whyMemory", "memories", "memory", _INSPECT),
+        *(shapes.Nothing, shapes.MemoryWhyView, why_memory),
+        tail="why",
+    ),
+)
+"""The routes of memories; each takes GET and HEAD."""

@@ -1,0 +1,51 @@
+"""What a route of the API is: a path, who may ask for it, and what answers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+from pelton.adapters.a2a.tenants import Tenant
+from pelton.adapters.api import shapes
+from pelton.events.principal import Principal, Scope
+
+V = TypeVar("V", bound=msgspec.Struct)
+
+
+class Ask(NamedTuple):
+    """A request that is let in: by whom, of what tenant, and what the path and the query say.
+
+    `url` returns the URL of an agent.
+    """
+
+    tenant: Tenant
+    principal: Principal
+    url: Callable[[str], str]
+    name: str
+    query: Any
+
+
+class Route(NamedTuple):
+    """A path of a name, perhaps a parameter, and perhaps a `tail`, and who may ask for it."""
+
+    id: str
+    path: str
+    parameter: str
+    scope: Scope
+    query: type[shapes.Query]
+    answer: type[msgspec.Struct]
+    does: Callable[[Ask], Awaitable[msgspec.Struct]]
+    tail: str = ""
+
+    @property
+    def text(self) -> str:
+        """What it is for."""
+        return (self.does.__doc__ or "").strip().partition("\n")[0]
+
+
+def shown(shape: type[V], entry: msgspec.Struct, **instead: object) -> V:
+    """Return an entry of the read models in a shape whose members have the same names."""
+    members = {name: getattr(entry, name) for name in shape.__struct_fields__}
+    return shape(**members | instead)

@@ -1,0 +1,109 @@
+"""A process's own copy of the memories, to recall from: begun when it is first asked.
+
+Whoever writes must find what it wrote, wherever it runs. So an executor reads no file that another
+process keeps up to date: it follows the subjects of memories itself, and knows how far it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from pelton.events.errors import PeltonError
+from pelton.events.subjects import ALL_MEMORY
+from pelton.projections.memories import MemoryEntry, MemoryQuery
+from pelton.projections.pages import Page
+from pelton.projections.read import ReadModels
+from pelton.projections.store import open_private
+from pelton.runtime.clock import World
+from pelton.runtime.failures import RecallUnavailable
+from pelton.runtime.log import Log
+from pelton.runtime.projector import Projector
+
+WITHIN: Final = 5.0
+"""Seconds that a recall waits for the copy to be as new as it must be."""
+
+logger: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+class Recollection:
+    """Answers recalls from a copy of its own; `aclose` ends it."""
+
+    def __init__(self, log: Log, *, world: World, within: float = WITHIN) -> None:
+        self._log, self._world, self._within = log, world, within
+        self._copy: _Copy | None = None
+
+    async def recall(self, query: MemoryQuery, *, at_least: int) -> Page[MemoryEntry]:
+        """Return what a query finds in memories that are as new as the record at a sequence.
+
+        Raises:
+            RecallUnavailable: the copy is not there in time; what it would find is not known.
+            InvalidInput: the query or its page cannot be.
+        """
+        copy = self._copy = self._copy or _Copy(self._log, self._world)
+        models = await copy.ready(at_least, within=self._within)
+        if models is None:
+            if copy.failed:
+                self._copy = None
+                await copy.aclose()
+            raise RecallUnavailable
+        try:
+            return await models.memories.recall(query)
+        except PeltonError as error:
+            if error.code == "validation-denied":
+                raise
+            logger.exception("recall-failed", code=error.code)
+            raise RecallUnavailable from error
+
+    async def aclose(self) -> None:
+        """End it."""
+        copy, self._copy = self._copy, None
+        if copy is not None:
+            await copy.aclose()
+
+
+class _Copy:
+    """A copy while it is kept: a projector of its own, and what it has made."""
+
+    def __init__(self, log: Log, world: World) -> None:
+        self._log, self._world = log, world
+        self._opened = asyncio.Event()
+        self._models: ReadModels | None = None
+        self._projector: Projector | None = None
+        self._task = asyncio.create_task(self._keep(), name="recollection")
+
+    @property
+    def failed(self) -> bool:
+        """Whether it is kept no longer."""
+        return self._task.done()
+
+    async def ready(self, sequence: int, *, within: float) -> ReadModels | None:
+        """Return what can be asked once it has the record at a sequence, None if it has not."""
+        try:
+            async with asyncio.timeout(within):
+                await self._opened.wait()
+        except TimeoutError:
+            return None
+        if self._projector is None or self.failed:
+            return None
+        reached = await self._projector.reached(sequence, within=within, end=True)
+        return self._models if reached and not self.failed else None
+
+    async def _keep(self) -> None:
+        try:
+            async with open_private() as (store, database):
+                self._models = ReadModels(database)
+                self._projector = Projector(self._log, store, world=self._world, pattern=ALL_MEMORY)
+                self._opened.set()
+                await self._projector.run()
+        except PeltonError as error:  # the next recall begins another one
+            logger.error("recollection-ended", code=error.code, reason=str(error))  # noqa: TRY400
+        finally:
+            self._opened.set()
+
+    async def aclose(self) -> None:
+        """End it."""
+        self._task.cancel()
+        await asyncio.wait((self._task,))
