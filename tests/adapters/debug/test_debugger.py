@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import pytest_asyncio
 from websockets.asyncio.client import connect
 
 from pelton.adapters.debug import assets
+from pelton.adapters.debug.debugger import Debugger
 from pelton.adapters.debug.routes import ROUTES
 from pelton.events.events import FailureClass
 from pelton.runtime.agents import agent
@@ -25,7 +27,7 @@ from pelton.runtime.failures import AgentError
 from pelton.runtime.jetstream import JetStreamLog
 from pelton.runtime.turn import Turn
 from tests.adapters.a2a import conftest
-from tests.adapters.a2a.world import HEADERS, executing, message, parsed, served
+from tests.adapters.a2a.world import HEADERS, WORLD, executing, message, parsed, served
 
 log = conftest.log
 TOKEN = "the-token-of-this-run"
@@ -84,7 +86,7 @@ class Place:
 async def place(log: JetStreamLog, tmp_path: Path) -> AsyncIterator[Place]:
     async with (
         executing(log, boss, clerk),
-        served(log, tmp_path, debug_token=TOKEN) as url,
+        served(log, tmp_path, debug=partial(Debugger, token=TOKEN, world=WORLD)) as url,
         httpx.AsyncClient(timeout=20) as client,
     ):
         answer = await client.get(f"{url}/debug", params={"token": TOKEN})

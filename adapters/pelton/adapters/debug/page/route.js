@@ -2,7 +2,8 @@
 
 import { useEffect, useState } from "./lib.js";
 
-const START = { page: "conversations", context: "", tab: "timeline", at: null, task: "", fork: "" };
+/** `context` is what is opened: on the page of memories, the id of one. */
+const START = { page: "conversations", context: "", tab: "timeline", at: null, task: "", fork: "", until: "" };
 
 /** An entry's place as the address has it: `17.2` is the second event of the commit at 17. */
 export const placeOf = (entry) => `${entry.sequence}.${entry.place}`;
