@@ -115,6 +115,7 @@ OTHER = '[{"title": "The hive in winter", "score": 0.9}]'
 
 async def take(page: Page, name: str) -> None:
     """Take a picture of what is in sight."""
+    await page.mouse.move(0, 0)
     await page.wait_for_timeout(400)  # until what was fetched is drawn
     await page.screenshot(path=DOCS / f"debugger-{name}.png")
 

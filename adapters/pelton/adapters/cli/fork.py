@@ -116,7 +116,7 @@ def fork(
         results=policies.named(result, "result"),
         options=others,
     )
-    policy = policies.policy(tools, tool=tool, live=live, stub=stub)
+    policy = policies.policy(tools, tool=tool, live=live, stub=stub)._replace(memory=True)
     agents = _agents(settings, original, task, agent or [], others)
     there = {each.name for each in agents}
     trial = Trial(

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
+import msgspec
+
+from pelton.adapters.cli.timeline import describe
 from pelton.adapters.debug import shapes
 from pelton.adapters.debug.forks import Fork, Forking
 from pelton.adapters.debug.route import Ask
 from pelton.adapters.debug.trim import trim
 from pelton.events.errors import TaskNotFound
+from pelton.events.events import AnyEvent
 from pelton.runtime.replay.changes import short
 from pelton.runtime.replay.diff import Difference, Side, side_by_side
 from pelton.runtime.replay.graph import graph
@@ -83,7 +88,15 @@ def _row(each: Difference) -> shapes.BesideRow:
 def _event(side: Side | None) -> shapes.BesideEvent | None:
     if side is None:
         return None
-    return shapes.BesideEvent(sequence=side.sequence, words=short(side.event))
+    return shapes.BesideEvent(sequence=side.sequence, words=_words(side.event))
+
+
+def _words(event: dict[str, Any]) -> str:
+    """Return an event as a timeline has it, or else as it stands."""
+    try:
+        return describe(msgspec.convert(event, AnyEvent))
+    except msgspec.ValidationError:
+        return short(event)
 
 
 async def list_forks(ask: Ask) -> shapes.ForkList:

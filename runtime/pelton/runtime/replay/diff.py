@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, cast
 
 import msgspec
@@ -16,15 +16,15 @@ import msgspec
 from pelton.events.errors import TaskNotFound
 from pelton.events.events import (
     AnyEvent,
-    TaskArtifactUpdated,
     TaskDelegated,
     TaskStatusUpdated,
+    TurnEnded,
     name_of,
 )
 from pelton.events.ids import context_of
 from pelton.runtime.replay.changes import Change, changes
 from pelton.runtime.replay.fork import DEADLINE
-from pelton.runtime.replay.script import Script, scripts
+from pelton.runtime.replay.script import ARTIFACTS, Script, scripts, texts
 from pelton.runtime.replay.session import Session
 
 _IDS: Final = frozenset(
@@ -122,25 +122,45 @@ def _sides(session: Session, task_id: str) -> dict[str, Side]:
 
 
 def _told(turns: Sequence[Script]) -> dict[str, Side]:
+    """Return what turns tell, by what it is about."""
     found: dict[str, Side] = {}
     for script in turns:
         counts: Counter[str] = Counter()
-        for entry in script.entries:
-            if entry.identity[1].startswith(DEADLINE):
-                continue  # a time, which follows from the hour
-            about = f"turn {script.number} {name_of(entry.event)} {_about(entry.event)}".rstrip()
+        for name, sequence, event in _events(script):
+            about = f"turn {script.number} {name}".rstrip()
             counts[about] += 1
             what = about if counts[about] == 1 else f"{about} ({counts[about]})"
-            found[what] = Side(what=what, sequence=entry.sequence, event=entry.content)
+            found[what] = Side(what=what, sequence=sequence, event=event)
     return found
+
+
+def _events(script: Script) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """Yield what a turn tells, each by its name, its sequence and its content.
+
+    Artifacts come once, as they read in the end: a fork goes on in another attempt, which may have
+    written them in other pieces.
+    """
+    last = 0
+    for entry in script.entries:
+        last = entry.sequence
+        if isinstance(entry.event, TurnEnded):
+            yield from _artifacts(script, last)
+        deadline = entry.identity[1].startswith(DEADLINE)  # a time, which follows from the hour
+        if not deadline and not isinstance(entry.event, ARTIFACTS):
+            yield f"{name_of(entry.event)} {_about(entry.event)}", last, entry.content
+    if script.ending != "agent":
+        yield from _artifacts(script, last)
+
+
+def _artifacts(script: Script, sequence: int) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    for artifact in texts(script.artifacts).values():
+        yield f"artifact {artifact.get('name', '')}", sequence, artifact
 
 
 def _about(event: AnyEvent) -> str:
     match event:
         case TaskStatusUpdated(status=status):
             return status.state.removeprefix("TASK_STATE_").lower().replace("_", "-")
-        case TaskArtifactUpdated(artifact=artifact):
-            return artifact.name
         case TaskDelegated():
             return f"{event.key} to {event.agent}"
         case _:

@@ -34,6 +34,7 @@ from pelton.events.events import (
     TurnStarted,
     ValueRecorded,
 )
+from pelton.events.memory import STEPS
 from pelton.events.upcast import decode_command, decode_commit
 from pelton.runtime.clock import rfc3339
 from pelton.runtime.failures import AgentError, StepError
@@ -257,7 +258,8 @@ class Policy(NamedTuple):
 
     `tools` holds for all that are not named in `named`; what is in `stubs` has that result. `ask`
     is asked for the result of a step by its key and its arguments. With `values`, values that the
-    original has are given again.
+    original has are given again. With `memory`, memories are the fork's own, as its log is: the
+    steps that use them run there.
     """
 
     tools: Tools = Tools.RECORDED
@@ -265,9 +267,12 @@ class Policy(NamedTuple):
     stubs: Mapping[str, Any] = {}
     ask: Callable[[str, tuple[object, ...]], Any] | None = None
     values: bool = False
+    memory: bool = False
 
     def of(self, name: str) -> Tools:
         """Return what becomes of a step of that name."""
+        if self.memory and name.startswith(STEPS):
+            return Tools.LIVE
         return self.named.get(name, self.tools)
 
     @property

@@ -56,7 +56,8 @@ COMES: Final = (
 )
 """What comes to an agent from outside; everything else it has done itself."""
 
-_ARTIFACTS: Final = (TaskArtifactUpdated, TaskArtifactWithdrawn)
+ARTIFACTS: Final = (TaskArtifactUpdated, TaskArtifactWithdrawn)
+"""The events by which a turn writes artifacts."""
 
 
 class Entry(NamedTuple):
@@ -231,7 +232,7 @@ def _entries(
     kept = events[: -_closing(events)] if ending == "cut" else events
     said = {_progress(event): at for at, (event, _, _) in enumerate(kept) if _progress(event)}
     for at, (event, sequence, commit) in enumerate(kept):
-        if _of_process(event, doubts) or (not one and isinstance(event, _ARTIFACTS)):
+        if _of_process(event, doubts) or (not one and isinstance(event, ARTIFACTS)):
             continue
         if not one and _progress(event) and said[_progress(event)] != at:
             continue  # a later attempt has said something else in its place

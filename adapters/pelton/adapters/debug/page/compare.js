@@ -29,8 +29,8 @@ function Pick({ left, right, leftFork, rightFork }) {
   };
   return html`<form class="pick" onSubmit=${submit}>
     <datalist id="tasks">${tasks?.items.map(({ agent, task }) => html`<option value=${task.id}>${agent}</option>`)}</datalist>
-    <label class="field">One task${leftFork && html` <span class="state fork">fork</span>`}<input type="text" list="tasks" aria-label="One task" placeholder="id of a task" value=${a} onInput=${(event) => setA(event.target.value)} /></label>
-    <label class="field">Another${rightFork && html` <span class="state fork">fork</span>`}<input type="text" list="tasks" aria-label="Another task" placeholder="id of a task" value=${b} onInput=${(event) => setB(event.target.value)} /></label>
+    <label class="field"><span>One task${leftFork && html` <span class="state fork">fork</span>`}</span><input type="text" list="tasks" aria-label="One task" placeholder="id of a task" value=${a} onInput=${(event) => setA(event.target.value)} /></label>
+    <label class="field"><span>Another${rightFork && html` <span class="state fork">fork</span>`}</span><input type="text" list="tasks" aria-label="Another task" placeholder="id of a task" value=${b} onInput=${(event) => setB(event.target.value)} /></label>
     <button disabled=${!a.trim() || !b.trim()}>Compare</button>
   </form>`;
 }
@@ -87,6 +87,6 @@ function Cell({ row, event, side, which, alone }) {
   const place = { context: side.context, fork: side.fork, at: { sequence: event.sequence, place: 1 } };
   return html`<a class="what" href=${elsewhere(place)}>${row.what} <span class="data">#${event.sequence}</span></a>
     ${(row.alike || alone) && html`<code class="words">${event.words}</code>`}
-    ${!row.alike && !alone && html`<ul class="changes">${row.fields.map((each) => html`<li><code class="path">${each.path}</code> <${Tree} trimmed=${each[which]} more=${{ fork: side.fork }} inline class=${which} /></li>`)}</ul>`}
+    ${!row.alike && !alone && html`<ul class="changes">${row.fields.map((each) => html`<li><code class="path">${each.path}</code> ${each[which].value === null ? html`<span class="quiet">nothing</span>` : html`<${Tree} trimmed=${each[which]} more=${{ fork: side.fork }} inline class=${which} />`}</li>`)}</ul>`}
     ${row.changed > row.fields.length && html`<p class="quiet">and ${row.changed - row.fields.length} more fields</p>`}`;
 }

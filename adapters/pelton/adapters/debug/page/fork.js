@@ -73,7 +73,7 @@ export function ForkForm({ route, entry, close }) {
       <h2>Fork ${form.start ? "before the first turn" : html`after <span class="data">#${entry.sequence}${entry.place ? `/${entry.place}` : ""}</span>`}</h2>
       <p class="quiet">The task <code title=${entry.task}>${brief(entry.task)}</code> goes on from there on a log of its own. The original is only read.</p>
       <label class="check"><input type="checkbox" checked=${form.start} disabled=${busy} onChange=${set("start")} /> from before its first turn instead</label>
-      ${step && !form.start && html`<label class="field">Result of <code>${form.key}</code>, as JSON<textarea rows="4" class="data" aria-label="Result" value=${form.result ?? ""} disabled=${busy} onInput=${set("result")}></textarea></label>`}
+      ${step && !form.start && html`<label class="field"><span>Result of <code>${form.key}</code>, as JSON</span><textarea rows="4" class="data" aria-label="Result" value=${form.result ?? ""} disabled=${busy} onInput=${set("result")}></textarea></label>`}
       <label class="field">Say this there<textarea rows="2" aria-label="Message" value=${form.message} disabled=${busy} onInput=${set("message")}></textarea></label>
       <details><summary>Options of the agent</summary>
         <label class="field">Model<input type="text" aria-label="Model" value=${form.model} disabled=${busy} onInput=${set("model")} /></label>

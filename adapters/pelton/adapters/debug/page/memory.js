@@ -87,7 +87,7 @@ export function Remembered({ route }) {
           : html`<p class="quiet">Nobody${until ? " by then" : ""}.</p>`}
         <h2>Versions</h2>
         <ol class="versions">${versions.map((each, at) => html`<li class=${at ? "" : "current"}>
-          <button class="link" onClick=${() => go({ until: String(each.sequence) })}>version ${each.version} <span class="data">#${each.sequence}</span></button>
+          <button class="link" onClick=${() => go({ until: String(each.sequence) })}>version ${each.version} <span class="data">#${each.sequence}</span></button>${" "}
           <span class="quiet">${ago(each.time, Date.now())}${each.reverts ? `, as version ${each.reverts}` : ""}</span>
           <p class="clip">${each.forgotten ? html`<em>forgotten${each.reason && `: ${each.reason}`}</em>` : each.content}</p>
         </li>`)}</ol>

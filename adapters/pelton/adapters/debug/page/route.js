@@ -37,7 +37,8 @@ function decode(text) {
 }
 
 export function hrefOf(route) {
-  const path = [route.page, route.context, route.context && route.tab].filter(Boolean);
+  const tab = route.page === START.page && route.context && route.tab;
+  const path = [route.page, route.context, tab].filter(Boolean);
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(route)) {
     if (["page", "context", "tab"].includes(name) || !value || value === START[name]) continue;
