@@ -109,6 +109,10 @@ bench-turns: $(VENV)/.ready
 bench-fairness: $(VENV)/.ready
 	@$(BIN)/python -m benchmarks.fairness
 
+## bench-redaction: what it costs to look for secrets in what is stored
+bench-redaction: $(VENV)/.ready
+	@$(BIN)/python -m benchmarks.redaction
+
 ## bench-streams: one task to 200 subscribers beside the SDK's server, and 10,000 idle streams (ARGS=--dry)
 bench-streams: $(VENV)/.ready
 	@$(BIN)/python -m benchmarks.streams $(ARGS)
@@ -166,4 +170,4 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 		pip --require-hashes -r requirements.lock; pip --no-deps --no-build-isolation -e .; fi
 	@touch $@
 
-.PHONY: demo conformance-agent test test-slow test-browser node check lint format imports types cov accepted simulate chaos fuzz recovery bench bench-turns bench-fairness bench-streams schemas lock image test-image secrets setup clean help
+.PHONY: demo conformance-agent test test-slow test-browser node check lint format imports types cov accepted simulate chaos fuzz recovery bench bench-turns bench-fairness bench-redaction bench-streams schemas lock image test-image secrets setup clean help

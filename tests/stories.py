@@ -56,6 +56,15 @@ from pelton.events.events import (
     ValueRecorded,
 )
 from pelton.events.ids import derive, task_id
+from pelton.events.session import (
+    SessionEntry,
+    SessionInvalidated,
+    SessionOpened,
+    SessionReason,
+    SessionStart,
+    SessionStored,
+)
+from pelton.events.sessions import Gate, gate
 from pelton.events.turns import Turn
 from pelton.runtime.clock import rfc3339
 from pelton.runtime.log import Record
@@ -360,6 +369,41 @@ class Story:
             task_id=self.task.id,
             parts=(Part(text=text),),
         )
+
+    # What an agent's framework keeps of its own
+
+    def open_session(self, adapter: str = "model", *, format: int = 1, here: bool = True) -> Gate:
+        """Let the open turn take the framework's session in hand, as the gate says."""
+        known = self.state.session
+        said = len(self.state.messages) > 1
+        found = gate(known, adapter=adapter, format=format, here=here, said=said)
+        events: list[AnyEvent] = []
+        if known is not None and found.start is SessionStart.REBUILD and known.invalid is None:
+            events.append(
+                SessionInvalidated(task_id=self.task.id, number=known.number, reason=found.reason)
+            )
+        opened = SessionOpened(
+            task_id=self.task.id,
+            number=found.number,
+            start=found.start,
+            reason=found.reason,
+            adapter=adapter,
+            format=format,
+        )
+        self.commit(*events, opened)
+        return found
+
+    def store(self, *entries: SessionEntry) -> None:
+        """Add to the framework's session."""
+        session = self.state.session
+        assert session is not None
+        self.commit(SessionStored(task_id=self.task.id, number=session.number, entries=entries))
+
+    def lose_session(self, reason: SessionReason) -> None:
+        """Say that the framework's session is not to be gone on with."""
+        session = self.state.session
+        assert session is not None
+        self.commit(SessionInvalidated(task_id=self.task.id, number=session.number, reason=reason))
 
     # Turns that outlive their attempts
 

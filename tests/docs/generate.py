@@ -12,6 +12,7 @@ import json
 import pkgutil
 import re
 from collections.abc import Callable, Iterator
+from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -23,6 +24,7 @@ from pelton.adapters.a2a.errors import INTERNAL, fault_of
 from pelton.adapters.api.openapi import openapi
 from pelton.adapters.cli.app import app
 from pelton.adapters.cli.output import exit_code
+from pelton.adapters.frameworks.contract import Capability
 from pelton.events.asyncapi import asyncapi
 from pelton.events.commands import COMMANDS, CommandEnvelope
 from pelton.events.commit import Commit
@@ -32,9 +34,11 @@ from pelton.events.events import EVENTS
 from pelton.events.presence import TRANSITIONS as STANDINGS
 from pelton.events.presence import AgentStatus, Fact
 from pelton.events.schema import schemas
+from pelton.events.secret_kinds import KINDS
 from pelton.events.states import INTERRUPTED, TERMINAL, TRANSITIONS
 from pelton.runtime.jetstream.profiles import PROFILES
 from pelton.runtime.settings import settings
+from tests.adapters.frameworks.kits import KITS
 from tests.docs.threats import THREATS, Threat, proofs
 
 ROOT: Final = Path(__file__).parents[2]
@@ -101,6 +105,9 @@ _OWN: Final = (
         "MemoryCause",
         "CauseKind",
         "MemoryRef",
+        "SessionStart",
+        "SessionReason",
+        "SessionEntry",
     ),
 )
 
@@ -257,7 +264,7 @@ def presence() -> str:
     return "\n\n".join(("\n".join([*lines, "```"]), statuses, facts_))
 
 
-def _members_of(enum: type[AgentStatus | Fact]) -> Iterator[tuple[str, str]]:
+def _members_of(enum: type[StrEnum]) -> Iterator[tuple[str, str]]:
     """Yield the members of an enumeration with the texts that stand below them."""
     body = ast.parse(inspect.getsource(enum)).body[0]
     assert isinstance(body, ast.ClassDef)
@@ -380,6 +387,15 @@ def _option(option: Any) -> str:
     return f"`{option.opts[0]}{value}`"
 
 
+def secrets() -> str:
+    """Return the table of the kinds of secrets, those of one issuer's wording in one row."""
+    found: dict[str, list[str]] = {}
+    for kind in KINDS:
+        found.setdefault(kind.about, []).append(f"`{kind.name}`")
+    rows = ((about, ", ".join(dict.fromkeys(names))) for about, names in found.items())
+    return table(("of", "kind"), rows)
+
+
 def threats() -> str:
     """Return the security checklist."""
 
@@ -391,7 +407,21 @@ def threats() -> str:
     return table(("", "threat", "what is done", "what shows it, and what is left"), rows)
 
 
+def adapters() -> str:
+    """Return the table of the adapters: what they declare, which their suite proves."""
+    nowhere = "http://127.0.0.1"
+    made = {name: kit.make(nowhere) for name, kit in KITS.items()}
+    rows = (
+        (f"`{name}`", *("yes" if each in adapter.capabilities else "" for each in Capability))
+        for name, adapter in made.items()
+    )
+    texts = "\n".join(f"- *{name}*: {text}" for name, text in _members_of(Capability))
+    heads = ("adapter", *(f"*{each}*" for each in Capability))
+    return f"{table(heads, iter(rows))}\n\n{texts}"
+
+
 BLOCKS: Final[dict[str, Callable[[], str]]] = {
+    "adapters": adapters,
     "subjects": subjects_,
     "operations": operations,
     "envelope": envelope,
@@ -402,6 +432,7 @@ BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "states": states,
     "presence": presence,
     "errors": errors,
+    "secrets": secrets,
     "settings": settings_,
     "api": api,
     "threats": threats,

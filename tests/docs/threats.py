@@ -139,7 +139,11 @@ THREATS: Final = (
         "In a browser itself: `make test-browser`. Browsers without trusted types lack that wall.",
     ),
     Threat("S22", "Path traversal", "ids never become file names"),
-    Threat("S23", "Secrets in logs", "typed secrets, scrubbed lines"),
+    Threat(
+        "S23",
+        "Secrets in logs",
+        "typed secrets, scrubbed lines, and redaction of all that is stored",
+    ),
     Threat("S24", "Fairness", "rates of tenants and principals, across bridges"),
     Threat(
         "S25",

@@ -15,6 +15,7 @@ from pelton.events.delegation import Delegation, TaskOutcome
 from pelton.events.events import EVENTS, AnyEvent
 from pelton.events.memory import CauseKind, MemoryCause, MemoryRef
 from pelton.events.schedule import Missed, Schedule
+from pelton.events.session import SessionEntry
 from tests.strategies import contents, ids, json_objects, json_values, messages, profiles, texts
 
 counts = st.integers(0, 2**53 - 1)
@@ -89,6 +90,9 @@ BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
         turn=counts,
     ),
     tuple[MemoryRef, ...]: st.lists(refs, max_size=2).map(tuple),
+    tuple[SessionEntry, ...]: st.lists(
+        st.builds(SessionEntry, key=texts, value=json_values), max_size=2
+    ).map(tuple),
 }
 
 

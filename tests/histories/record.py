@@ -144,6 +144,7 @@ def portrait(context: Context) -> Any:
             "rejected": dict(context.rejected),
             "messages": list(context.messages),
             "tasks": {id_: _task(task) for id_, task in context.tasks.items()},
+            **({"session": context.session} if context.session else {}),
         }
     )
 

@@ -22,6 +22,7 @@ from pelton.events.events import (
     TaskStatusUpdated,
 )
 from pelton.events.ids import task_id
+from pelton.events.session import SessionEntry, SessionReason
 from tests.histories.aggregates import (
     a_key,
     an_agent,
@@ -295,6 +296,53 @@ def company() -> Tape:
     return story.tape
 
 
+def framework_sessions() -> Tape:
+    """A framework's session: stored, seen by others at the end of a turn, lost, and rebuilt."""
+    story = Story()
+    story.send("hello")
+    story.begin()
+    story.open_session()
+    story.store(SessionEntry(key="a", value={"text": "hello"}))
+    story.ask("which day?")
+    story.leave(AttemptEnd.SUSPENDED)
+    task = story.state.tasks[next(iter(story.state.aside))]
+    story.send("meanwhile")
+    story.begin()
+    story.open_session()
+    blob = BlobRef(sha256="0" * 64, size=40_000, member="data")
+    story.store(SessionEntry(key="b", blob=blob), SessionEntry(key="c"))
+    story.end(S.COMPLETED, "done on the side")
+    story.send("Monday", task=task.id, answers="ask#1")
+    story.decide()
+    story.again(task)
+    story.open_session()
+    story.store(SessionEntry(key="a", value={"text": "hello again"}))
+    story.end(S.COMPLETED, "hello")
+    for reason in (SessionReason.LOST, SessionReason.PROCESS_DIED):
+        story.send("go on")
+        story.begin()
+        story.open_session()
+        story.lose_session(reason)
+        story.leave(AttemptEnd.FAILED)
+        story.again()
+        story.open_session()
+        story.end(S.COMPLETED)
+    for adapter, format_, here in (("claude", 1, True), ("claude", 2, True), ("claude", 2, False)):
+        story.send("go on")
+        story.begin()
+        story.open_session(adapter, format=format_, here=here)
+        story.store(SessionEntry(key="d", value=[adapter, format_]))
+        story.end(S.COMPLETED)
+    other = Story(story.tape, context="other")
+    other.send("before")
+    other.begin()
+    other.end(S.COMPLETED, "an answer")
+    other.send("after")
+    other.begin()
+    other.open_session()
+    return story.tape
+
+
 def usage() -> Tape:
     """Two turns that report what calls to models took, one of them over two attempts."""
     story = Story()
@@ -333,6 +381,7 @@ TALES: Final[dict[str, Callable[[], Tape]]] = {
     "keys": keys,
     "families": families,
     "push": push,
+    "framework-sessions": framework_sessions,
     "usage": usage,
     "teams": teams,
     "memories": memories,

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from pelton.runtime.jetstream import DURABLE, RELAXED, JetStreamLog
-from pelton.runtime.jetstream.profiles import PROFILES
+from pelton.runtime.jetstream.profiles import PROFILES, Profile
 from pelton.runtime.log import LogMisconfigured
 from pelton.runtime.server import EmbeddedServer, ServerFailed, ServerInUse, find_binary
 
@@ -129,18 +129,41 @@ async def test_the_profile_decides_how_often_it_syncs(name: str, tmp_path: Path)
     assert f"sync_interval: {PROFILES[name].sync}" in config
 
 
+MANY = str(max(8, os.cpu_count() or 1))
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux ties a child to us")
+@pytest.mark.parametrize(
+    ("profile", "said", "threads"),
+    [(DURABLE, None, MANY), (DURABLE, "3", "3"), (RELAXED, None, "1"), (RELAXED, "3", "3")],
+)
 async def test_waiting_for_the_disk_keeps_it_from_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    profile: Profile,
+    said: str | None,
+    threads: str,
 ) -> None:
-    """It has places for more threads than there are processors, unless it is told otherwise."""
-    for said, threads in ((None, str(max(8, os.cpu_count() or 1))), ("3", "3")):
-        monkeypatch.delenv("GOMAXPROCS", raising=False)
-        if said:
-            monkeypatch.setenv("GOMAXPROCS", said)
-        async with EmbeddedServer(tmp_path / threads, profile=RELAXED) as server:
-            environment = Path(f"/proc/{server.pid}/environ").read_bytes().split(b"\0")
-        assert f"GOMAXPROCS={threads}".encode() in environment
+    """It has places for more threads than processors where it waits, unless told otherwise."""
+    monkeypatch.delenv("GOMAXPROCS", raising=False)
+    if said:
+        monkeypatch.setenv("GOMAXPROCS", said)
+    async with EmbeddedServer(tmp_path, profile=profile) as server:
+        environment = Path(f"/proc/{server.pid}/environ").read_bytes().split(b"\0")
+    assert f"GOMAXPROCS={threads}".encode() in environment
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it is read from /proc")
+@pytest.mark.parametrize(("said", "growth"), [(None, "50"), ("100", "100")])
+async def test_its_heap_grows_by_half_unless_it_is_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str | None, growth: str
+) -> None:
+    monkeypatch.delenv("GOGC", raising=False)
+    if said:
+        monkeypatch.setenv("GOGC", said)
+    async with EmbeddedServer(tmp_path) as server:
+        environment = Path(f"/proc/{server.pid}/environ").read_bytes().split(b"\0")
+    assert f"GOGC={growth}".encode() in environment
 
 
 async def test_it_dies_with_the_process_that_started_it(tmp_path: Path) -> None:

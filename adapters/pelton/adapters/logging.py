@@ -1,7 +1,8 @@
 """What processes say of themselves: lines on standard error, for people or for machines.
 
-Known keys of secrets, and passwords in URLs, never reach a line (S23): they are replaced here,
-whoever logged them. Set up once, by the process that owns standard error.
+Members that are named like secrets, and what looks like one (`pelton.events.redact`), never reach a
+line (S23): they are replaced here, whoever logged them. Set up once, by the process that owns
+standard error.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any, Final, Literal, cast
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+from pelton.events.redact import STANDARD, Redactor
 
 HIDDEN: Final = "***"
 
@@ -28,10 +31,17 @@ _SECRET_TEXT: Final = re.compile(
     r"|(?P<kind>\b(bearer|basic)\s+)[A-Za-z0-9._~+/=-]{16,}",
     re.IGNORECASE,
 )
+"""What a line does without although it may be no secret."""
+
+_redactor = STANDARD
 
 
 def _hidden(match: re.Match[str]) -> str:
     return f"{match['scheme']}{HIDDEN}@" if match["scheme"] else f"{match['kind']}{HIDDEN}"
+
+
+def _scrubbed(text: str) -> str:
+    return _redactor.text(_SECRET_TEXT.sub(_hidden, text))
 
 
 def redact(value: Any, key: str = "") -> Any:
@@ -40,7 +50,7 @@ def redact(value: Any, key: str = "") -> Any:
         return HIDDEN
     match value:
         case str():
-            return _SECRET_TEXT.sub(_hidden, value)
+            return _scrubbed(value)
         case dict():
             members = cast("dict[object, object]", value)
             return {str(name): redact(each, str(name)) for name, each in members.items()}
@@ -49,7 +59,7 @@ def redact(value: Any, key: str = "") -> Any:
         case None | bool() | int() | float():
             return value
         case _:
-            return _SECRET_TEXT.sub(_hidden, str(value))
+            return _scrubbed(str(value))
 
 
 def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -67,8 +77,11 @@ def set_up(
     *,
     level: Literal["debug", "info", "warning", "error"] = "info",
     format: Literal["auto", "console", "json"] = "auto",
+    redactor: Redactor = STANDARD,
 ) -> None:
     """Send everything that is logged, by structlog or by `logging`, to standard error."""
+    global _redactor  # noqa: PLW0603  there is one standard error
+    _redactor = redactor if redactor.enabled else STANDARD
     json = format == "json" or (format == "auto" and not sys.stderr.isatty())
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,

@@ -43,6 +43,8 @@ from pelton.events.events import (
     TurnEnded,
     TurnStarted,
 )
+from pelton.events.session import SessionInvalidated, SessionOpened, SessionStored
+from pelton.events.sessions import Session, settle, take
 from pelton.events.states import INTERRUPTED, TERMINAL, follow
 from pelton.events.turns import Delegated, Turn, advance, started
 from pelton.events.upcast import decode_commit
@@ -122,7 +124,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     others have it; `rested` is the one whose turn was the last to end. `messages` is the whole
     conversation in order. `waiting` counts the messages among the commands that are foreseen
     (`decide.foresee`); none are in what is only folded. `owner` is the actor whose message opened
-    the first task: all tasks of the context are its own (S4).
+    the first task: all tasks of the context are its own (S4). `session` is what its agent's
+    framework has of the conversation, if it has anything of its own.
     """
 
     agent: str
@@ -141,6 +144,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     rested: str = ""
     messages: tuple[Message, ...] = ()
     waiting: int = 0
+    session: Session | None = None
 
     @property
     def open(self) -> TaskFold | None:
@@ -231,6 +235,7 @@ def fold_commit(context: Context, sequence: int, commit: Commit, hash_: str) -> 
 # A union written where it is asked for would be made anew for every event.
 _TURN_EVENTS: Final = (TurnStarted, AttemptEnded, TurnEnded)
 _MESSAGES: Final = (MessageReceived, MessageAnswered, QuestionAnswered)
+_SESSION_EVENTS: Final = (SessionOpened, SessionInvalidated, SessionStored)
 _ABOUT_TASKS: Final = (TaskEvent, CommandRejected)
 
 
@@ -261,6 +266,7 @@ class _Draft(msgspec.Struct, gc=False):
     turning: str
     aside: frozenset[str]
     rested: str
+    session: Session | None
     messages: list[Message] = []
 
 
@@ -274,6 +280,7 @@ def _applied(context: Context, events: Iterable[AnyEvent], commit: Commit) -> Co
         turning=context.turning,
         aside=context.aside,
         rested=context.rested,
+        session=context.session,
     )
     for event in events:
         _take(draft, event, commit)
@@ -286,6 +293,7 @@ def _applied(context: Context, events: Iterable[AnyEvent], commit: Commit) -> Co
         turning=draft.turning,
         aside=draft.aside,
         rested=draft.rested,
+        session=draft.session,
         messages=(*context.messages, *said) if said else context.messages,
     )
 
@@ -304,8 +312,13 @@ def _take(draft: _Draft, event: AnyEvent, commit: Commit) -> None:
         raise IllegalTransition(f"{type(event).__name__} for a task that was never submitted")
     if isinstance(event, TurnStarted) and draft.turning not in ("", event.task_id):
         raise IllegalTransition("a turn began while another task of the context had one open")
-    task = replace(_task(before, event, commit), sequence=before.sequence + 1)
-    draft.tasks[task.id] = task
+    after = before
+    if isinstance(event, _SESSION_EVENTS):
+        _turn(before, event)
+        draft.session = take(draft.session, event)
+    else:
+        after = _task(before, event, commit)
+    task = draft.tasks[before.id] = replace(after, sequence=before.sequence + 1)
     if isinstance(event, _TURN_EVENTS):
         _held(draft, task)
     if (said := _said(event)) is not None:
@@ -319,6 +332,8 @@ def _held(draft: _Draft, task: TaskFold) -> None:
     draft.aside -= {task.id}
     if task.turn is None:
         draft.rested = task.id
+        if draft.session is not None:
+            draft.session = settle(draft.session, task.id)
     elif task.turn.suspended and task.status.state in INTERRUPTED:
         draft.aside |= {task.id}
     else:

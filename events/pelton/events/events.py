@@ -14,16 +14,12 @@ from pelton.events.access import AccessEvent
 from pelton.events.card import AgentProfile
 from pelton.events.delegation import Delegation, TaskOutcome
 from pelton.events.event import Event
+from pelton.events.event import TaskEvent as TaskEvent  # noqa: PLC0414  it is one of these
 from pelton.events.memory import AnyMemoryEvent
 from pelton.events.presence import AgentStatus, Fact
 from pelton.events.push import AnyPushEvent
 from pelton.events.schedule import Schedule
-
-
-class TaskEvent(Event, frozen=True, kw_only=True):
-    """The base of the events of one task."""
-
-    task_id: str
+from pelton.events.session import AnySessionEvent
 
 
 class FailureClass(enum.StrEnum):
@@ -463,7 +459,7 @@ DomainEvent = (
 )
 """The events of contexts and agents."""
 
-AnyEvent = DomainEvent | AccessEvent | AnyPushEvent | AnyMemoryEvent
+AnyEvent = DomainEvent | AccessEvent | AnyPushEvent | AnyMemoryEvent | AnySessionEvent
 
 EVENTS: Final[tuple[type[AnyEvent], ...]] = AnyEvent.__args__
 """All events, in the order of the documentation."""

@@ -46,6 +46,7 @@ from pelton.events.events import (
     UsageReported,
     ValueRecorded,
 )
+from pelton.events.session import SessionInvalidated, SessionOpened, SessionStored
 from pelton.projections.ledger import REFUSALS, TELLS, Ledger, Noted, note_decision
 from pelton.projections.rows import Cells, ContextRow, TaskRow, message_cells, text
 
@@ -269,5 +270,8 @@ _OF_TASKS: Final[Mapping[type[Event], Callable[[_Work, TaskRow, Any, Commit], No
     DelegationAccepted: _counted,
     DelegationReported: _counted,
     TaskDeadLettered: _counted,
+    SessionOpened: _counted,
+    SessionInvalidated: _counted,
+    SessionStored: _counted,
 }
 """What takes in each type of event of a task that is there."""

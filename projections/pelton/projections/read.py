@@ -143,10 +143,10 @@ class ReadModels:
         self._database = database
         self.ledgers: Final = Ledgers(self._fetch)
         """What tasks leave to others: questions, delegations, dead letters, counts."""
-        self.conversations: Final = Conversations(self._fetch)
-        """Contexts as a person looks for them."""
         self.memories: Final = Memories(self._fetch)
         """What agents remember."""
+        self.conversations: Final = Conversations(self._fetch)
+        """Contexts as a person looks for them."""
 
     async def position(self) -> Position:
         """Return how far the read models are."""

@@ -9,6 +9,7 @@ import inspect
 import re
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -79,7 +80,9 @@ class Agent:
 
     `schedules` are those that its code asks for; `initial` is what it is told once, when a life of
     it begins; `options` is JSON that its turns get (`Turn.options`), such as its model and prompt;
-    `team` is whose memory it shares, if its code names one.
+    `team` is whose memory it shares, if its code names one. An executor enters what `opened`
+    returns before it serves the agent, and leaves it when no turn of its runs any more: what the
+    agent needs as long as it is served.
     """
 
     profile: AgentProfile
@@ -89,6 +92,7 @@ class Agent:
     initial: str = ""
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     team: str = ""
+    opened: Callable[[], AbstractAsyncContextManager[object]] = nullcontext
 
     @property
     def name(self) -> str:
@@ -153,13 +157,13 @@ def agent(
     def make(run: Run) -> Agent:
         if team:
             check_agent(team)
-        slug = check_agent(name or _slug(getattr(run, "__name__", "agent")))
+        called = check_agent(name or slug(getattr(run, "__name__", "agent")))
         says = description or (getattr(run, "__doc__", None) or "").strip().partition("\n")[0]
-        says = says or f"The agent {slug}."
-        shown = title or slug.replace("-", " ").replace("_", " ").capitalize()
-        own = AgentSkill(id=slug, name=shown, description=says, tags=(slug,))
+        says = says or f"The agent {called}."
+        shown = title or called.replace("-", " ").replace("_", " ").capitalize()
+        own = AgentSkill(id=called, name=shown, description=says, tags=(called,))
         profile = AgentProfile(
-            name=slug,
+            name=called,
             title=shown,
             description=says,
             version=version,
@@ -175,7 +179,8 @@ def agent(
     return make if run is None else make(run)
 
 
-def _slug(name: str) -> str:
+def slug(name: str) -> str:
+    """Return what an agent may be called, by the name of what it is made of."""
     return re.sub(r"[^a-z0-9-]+", "-", name.lower()).strip("-") or "agent"
 
 
@@ -201,6 +206,23 @@ def load(reference: str) -> Agent:
         f"{reference!r} leads to no agent: write module:name, file.py:name, or one of the installed"
         f" agents ({', '.join(sorted(found)) or 'there are none'})"
     )
+
+
+def named(reference: str, whole: str = "") -> object:
+    """Return what `module:name` or `path/to/file.py:name` names, whatever it is.
+
+    Errors speak of the `whole` reference that it is a part of.
+
+    Raises:
+        InvalidInput: there is no such thing.
+    """
+    place, _, name = reference.rpartition(":")
+    if not place or not name:
+        raise InvalidInput(f"{whole or reference!r}: write module:name or file.py:name")
+    module = _file(Path(place)) if place.endswith(".py") else _module(place, whole or reference)
+    if not hasattr(module, name):
+        raise InvalidInput(f"{whole or reference!r}: {place!r} has no {name!r}")
+    return getattr(module, name)
 
 
 def _module(place: str, reference: str) -> object:

@@ -18,6 +18,7 @@ from pelton.events.subjects import AGENT, SCHEDULES
 from pelton.runtime.clock import World, rfc3339
 from pelton.runtime.log import Log
 from pelton.runtime.patience import patiently
+from pelton.runtime.redaction import cleaned
 
 S = TypeVar("S", bound=Chained)
 
@@ -89,7 +90,7 @@ class Aggregates(Generic[S]):
             data=CommitData(events=tuple(events), command=command, handled=command),
             **origin._asdict(),
         )
-        data = encode(commit)
+        data = encode(cleaned(self._log.redactor, commit, subject))
         sequence = await patiently(
             lambda: self._log.append(subject, data, id=commit.id, expect=state.head), subject
         )

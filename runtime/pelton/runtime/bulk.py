@@ -21,8 +21,10 @@ from pelton.events.a2a import (
     TaskStatusUpdateEvent,
 )
 from pelton.events.errors import InvalidInput
+from pelton.events.redact import Redactor
 from pelton.runtime.log import BlobMissing, Log
 from pelton.runtime.patience import patiently
+from pelton.runtime.redaction import cleaned
 
 THRESHOLD: Final = 32 * 1024
 """Content of more bytes than this is stored as a blob."""
@@ -46,6 +48,11 @@ class StoredBlobs(Protocol):
 class Blobs(StoredBlobs, Protocol):
     """Where blobs are: a log, or `PatientBlobs`."""
 
+    @property
+    def redactor(self) -> Redactor:
+        """What content goes through before it is stored; see `Log`."""
+        ...
+
     async def put_blob(self, data: bytes) -> str:
         """Store bytes and return their SHA-256."""
         ...
@@ -59,6 +66,7 @@ class PatientBlobs:
 
     def __init__(self, log: Log) -> None:
         self._log = log
+        self.redactor: Final = log.redactor
 
     async def put_blob(self, data: bytes) -> str:
         """Store bytes and return their SHA-256."""
@@ -70,13 +78,14 @@ class PatientBlobs:
 
 
 async def offload(blobs: Blobs, holder: Holder) -> Holder:
-    """Return a message or artifact whose bulk is replaced by references to blobs.
+    """Return a message or artifact without secrets, its bulk replaced by references to blobs.
 
     Parts above `THRESHOLD` go, and of many smaller ones those that together exceed `BUDGET`.
 
     Raises:
         InvalidInput: a `raw` part is not base64.
     """
+    holder = cleaned(blobs.redactor, holder, type(holder).__name__)
     sizes = [_size(part) for part in holder.parts]
     if sum(sizes) <= THRESHOLD:
         return holder

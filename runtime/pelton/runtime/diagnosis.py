@@ -22,7 +22,7 @@ from pelton.events.errors import PeltonError
 from pelton.runtime.clock import World
 from pelton.runtime.jetstream.client import Connection, connect
 from pelton.runtime.jetstream.log import JetStreamLog
-from pelton.runtime.jetstream.profiles import Profile
+from pelton.runtime.jetstream.profiles import ALWAYS, Profile
 from pelton.runtime.jetstream.streams import LOG
 from pelton.runtime.log import Conflict, Log, LogMisconfigured
 from pelton.runtime.patience import why
@@ -154,7 +154,7 @@ def _limits(account: Mapping[str, Any]) -> Check:
 
 
 async def _sync(profile: Profile, monitoring: str) -> Check:
-    if profile.sync != "always":
+    if profile.sync != ALWAYS:
         return _ok("sync", f"the profile {profile.name} does not ask for it")
     if not monitoring:
         return _unknown(

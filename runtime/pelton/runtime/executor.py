@@ -149,8 +149,16 @@ class Executor:
 
         Raises:
             LogError: the log cannot be reached at the start.
+            PeltonError: an agent cannot be opened.
         """
         await self._presence.say(Beat.STARTING)
+        async with AsyncExitStack() as stack:
+            for agent in self._agents:
+                await stack.enter_async_context(agent.opened())
+            await self._serve(budget)
+        logger.info("executor-stopped", executor=self.id, rang_again=self.rang_again)
+
+    async def _serve(self, budget: float) -> None:
         for agent in self._agents:
             await register(
                 self._host.agents,
@@ -185,7 +193,6 @@ class Executor:
                 for each in background:
                     each.cancel()
                 await self._say_goodbye(self._presence.leave())
-        logger.info("executor-stopped", executor=self.id, rang_again=self.rang_again)
 
     async def _watch(self) -> None:
         await patiently(lambda: self._presence.say(Beat.SERVING), "presence")

@@ -26,6 +26,7 @@ from pelton.runtime.bulk import offload
 from pelton.runtime.clock import World, rfc3339
 from pelton.runtime.contexts import Contexts
 from pelton.runtime.log import Log
+from pelton.runtime.redaction import cleaned
 
 DECIDED_WITHIN: Final = 10.0
 """Seconds that an intervention waits to be decided."""
@@ -192,7 +193,8 @@ class Interventions:
         news = asyncio.Event()
         subject = subjects.commits(state.agent, state.id)
         async with self._log.listen(subject, lambda _: news.set()):
-            await self._log.append(command.subject, encode(command), id=command.id)
+            data = encode(cleaned(self._log.redactor, command, command.subject))
+            await self._log.append(command.subject, data, id=command.id)
             try:
                 async with asyncio.timeout(self._within):
                     while command.id not in state.commands:

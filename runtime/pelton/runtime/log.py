@@ -13,6 +13,7 @@ from typing import ClassVar, NamedTuple, Protocol
 
 from pelton.events.errors import PeltonError
 from pelton.events.presence import Beat
+from pelton.events.redact import Redactor
 
 
 class LogError(PeltonError):
@@ -186,6 +187,14 @@ class Lease(Protocol):
 
 class Log(Protocol):
     """The log of one tenant. Every call has a deadline; failures are `LogError`s."""
+
+    @property
+    def redactor(self) -> Redactor:
+        """What every record and blob goes through before it is stored here (law 12).
+
+        Whoever writes asks it, and goes on with what it returns: `append` stores bytes as they are.
+        """
+        ...
 
     async def append(self, subject: str, data: bytes, *, id: str, expect: int | None = None) -> int:
         """Store one record and return its sequence; atomic, durable when it returns.

@@ -22,6 +22,7 @@ from pelton.runtime.aggregates import Aggregates, own
 from pelton.runtime.clock import World, rfc3339
 from pelton.runtime.log import Conflict, Log
 from pelton.runtime.recollection import Recollection
+from pelton.runtime.redaction import cleaned
 
 LONGEST_TTL: Final = 100 * 365 * 86_400
 """Seconds that a memory may last, if it does not last for ever."""
@@ -125,7 +126,7 @@ class Memories:
                 data=CommitData(events=(event,)),
                 **origin._asdict(),
             )
-            data = encode(commit)
+            data = encode(cleaned(self._log.redactor, commit, subject))
             try:
                 sequence = await self._log.append(subject, data, id=commit.id, expect=state.head)
             except Conflict:

@@ -6,6 +6,7 @@ whatever the agent's code says by then. What is long lies in a blob: a prompt is
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, cast
 
@@ -13,6 +14,7 @@ import msgspec
 
 from pelton.events.a2a import BlobRef
 from pelton.events.envelope import encode
+from pelton.runtime.bulk import Blobs
 
 NAME: Final = "turn:options"
 """How the value is called that holds them."""
@@ -21,6 +23,30 @@ KEY: Final = f"{NAME}#1"
 """The key of that value: a turn asks for them once."""
 
 _SMALL: Final = 512  # bytes that are not worth a blob
+
+
+class Choice:
+    """The options that a turn has, its agent's `own` unless others are recorded."""
+
+    def __init__(
+        self,
+        own: Mapping[str, Any],
+        blobs: Blobs,
+        *,
+        record: Callable[[str, Callable[[], Any]], Any],
+    ) -> None:
+        self._own, self._blobs, self._record = own, blobs, record
+        self._made: dict[str, Any] | None = None
+        self._making = asyncio.Lock()
+
+    async def made(self) -> dict[str, Any]:
+        """Return them; whoever asks first has them recorded."""
+        async with self._making:
+            if self._made is None:
+                own = await pack(self._own, self._blobs.put_blob)
+                value = self._record(NAME, lambda: own)
+                self._made = await unpack(value, self._blobs.get_blob)
+        return dict(self._made)
 
 
 async def pack(options: Mapping[str, Any], put: Callable[[bytes], Awaitable[str]]) -> Any:

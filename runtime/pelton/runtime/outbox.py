@@ -36,6 +36,7 @@ from pelton.runtime.bulk import THRESHOLD, PatientBlobs, inline
 from pelton.runtime.clock import World, rfc3339
 from pelton.runtime.log import Log
 from pelton.runtime.patience import patiently
+from pelton.runtime.redaction import cleaned
 from pelton.runtime.remote import Remotes
 
 _REMEMBERED: Final = 4096
@@ -163,6 +164,7 @@ class Outbox:
         if command_id in self._sent:
             return
         data = ReportTaskData(delegation=waits, outcome=outcome, failure=failure)
+        outcome = cleaned(self._log.redactor, outcome, outcome.task_id)
         encoded = encode(outcome)
         if len(encoded) > THRESHOLD:
             digest = await self._blobs.put_blob(encoded)
@@ -197,8 +199,8 @@ class Outbox:
         """Send a command to another context, unless it is remembered that it was sent."""
         if command.id in self._sent:
             return
-        data = encode(command)
         subject = subjects.commands(*command.subject.split("/", 1))
+        data = encode(cleaned(self._log.redactor, command, subject))
         await patiently(lambda: self._log.append(subject, data, id=command.id), subject)
         self.remember(command.id)
 

@@ -14,6 +14,7 @@ from pelton.events.push import AnyPushEvent
 from pelton.events.pushes import Pushes, fold, opened
 from pelton.runtime.clock import World, rfc3339
 from pelton.runtime.log import Conflict, Log, LogError, Record
+from pelton.runtime.redaction import cleaned
 
 Decide = Callable[[Pushes], Sequence[AnyPushEvent]]
 
@@ -70,7 +71,7 @@ class PushLog:
                 data=CommitData(events=events),
                 **origin._asdict(),
             )
-            data = encode(commit)
+            data = encode(cleaned(self._log.redactor, commit, subject))
             try:
                 sequence = await self._log.append(subject, data, id=commit.id, expect=state.head)
             except Conflict:

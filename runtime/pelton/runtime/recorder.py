@@ -23,6 +23,8 @@ from pelton.events.events import (
     TaskArtifactWithdrawn,
     TaskStatusUpdated,
 )
+from pelton.events.growing import Growing
+from pelton.events.redact import Redactor
 from pelton.events.turns import Turn
 from pelton.runtime.bulk import THRESHOLD, Blobs, offload
 from pelton.runtime.clock import rfc3339
@@ -34,6 +36,10 @@ _LARGEST: Final = 256 * 1024  # bytes of the events of one commit; a message hol
 
 LINGER: Final = 0.05
 """Seconds that an event waits for others to be written with."""
+
+
+def _nobody(_: BaseException) -> None:
+    """Hear what nobody wants to know."""
 
 
 class Closed(RuntimeError):
@@ -100,6 +106,11 @@ class Recorder:
         return bool(self._written or self._progress)
 
     @property
+    def context(self) -> Context:
+        """The context as the log has it."""
+        return self._writer.state
+
+    @property
     def turn(self) -> Turn | None:
         """The turn as the log has it, if it is still open."""
         task = self._writer.state.tasks.get(self.task_id)
@@ -115,6 +126,10 @@ class Recorder:
         self._pulse.beat()
         self._buffer.append(event)
         self.linger()
+
+    def beat(self) -> None:
+        """Take note of progress that no event tells of."""
+        self._pulse.beat()
 
     def linger(self) -> None:
         """Write what was emitted within `LINGER`."""
@@ -177,6 +192,9 @@ class Recorder:
             self._timer.cancel()
         for write in self._writes:
             write.cancel()
+        # Nobody is told any more: whoever began it and all that it holds are free at once, where a
+        # ring of references would wait for a collection, which costs more than many a turn.
+        self._outlived, self._failed = None, _nobody
 
     def progress(self, message: Message, *, state: TaskState | None = None) -> None:
         """Write a progress message, unless an earlier attempt has written the same in its place.
@@ -190,13 +208,21 @@ class Recorder:
         status = TaskStatus(state=state or self.state, message=message, timestamp=self.now())
         self.emit(TaskStatusUpdated(task_id=self.task_id, status=status))
 
-    def text(self, artifact_id: str, name: str, text: str, *, last: bool) -> None:
-        """Let a streamed text go on; see `_Text` for what an earlier attempt has said of it."""
+    def text(
+        self, artifact_id: str, name: str, text: str, *, last: bool, anew: bool = False
+    ) -> None:
+        """Let a streamed text go on; see `_Text` for what an earlier attempt has said of it.
+
+        With `anew` it begins once more: what of it was said before is replaced as this goes on.
+        """
         stream = self._texts.get(artifact_id)
         if stream is None:
-            stream = _Text(artifact_id, name, self._recorded(artifact_id))
+            recorded = self._recorded(artifact_id)
+            stream = _Text(artifact_id, name, recorded, self._blobs.redactor)
             self._texts[artifact_id] = stream
             self._written.add(artifact_id)
+        if anew:
+            stream.begin()
         for event in stream.say(self.task_id, text, last=last):
             self.emit(event)
 
@@ -317,20 +343,33 @@ def _batches(events: Sequence[AnyEvent]) -> Iterator[Sequence[AnyEvent]]:
 
 
 class _Text:
-    """A text that grows, and what the log has of it, which converges on what is said."""
+    """A text that grows, and what the log has of it, which converges on what is said.
 
-    def __init__(self, artifact_id: str, name: str, recorded: Artifact | None) -> None:
-        self._id, self._name = artifact_id, name
+    What may become a secret is not written before what follows it is known.
+    """
+
+    def __init__(
+        self, artifact_id: str, name: str, recorded: Artifact | None, redactor: Redactor
+    ) -> None:
+        self._id, self._name, self._redactor = artifact_id, name, redactor
+        self._growing = Growing(redactor)
+        self._whole: list[str] = []
         self._said = ""
         parts = join(recorded.parts) if recorded is not None else ()
         self._stored: str | None = None
         if len(parts) == 1 and isinstance(parts[0].text, str):
             self._stored = parts[0].text
 
+    def begin(self) -> None:
+        """Begin once more; what was said stands as far as it is said again."""
+        self._said = ""
+
     def say(self, task_id: str, text: str, *, last: bool) -> list[TaskArtifactUpdated]:
         """Return the events that the log lacks after `text` was said."""
-        self._said += text
+        self._hear(text, last=last)
         stored = self._stored
+        if stored is None and text and not self._said and not last:
+            return []  # it waits for what follows
         if stored is not None and stored.startswith(self._said) and not last:
             return []  # an earlier attempt has said as much, or more
         if stored is not None and self._said.startswith(stored):
@@ -338,10 +377,20 @@ class _Text:
         return self._update(task_id, self._said, append=False, last=last)
 
     def end(self, task_id: str) -> list[TaskArtifactUpdated]:
-        """Return the events that make the log say no more than was said."""
-        if self._stored == self._said or self._stored is None:
+        """Return the events that make the log say no more than was said, and all of it."""
+        self._hear("", last=True)
+        stored = self._stored
+        if self._said == (stored or ""):
             return []
+        if stored is not None and self._said.startswith(stored):
+            return self._update(task_id, self._said[len(stored) :], append=True, last=True)
         return self._update(task_id, self._said, append=False, last=True)
+
+    def _hear(self, text: str, *, last: bool) -> None:
+        self._whole.append(text)
+        self._said += self._growing.add(text, last=last)
+        if last and self._growing.touched:  # it is the same, in whatever pieces it has come
+            self._said = self._redactor.text("".join(self._whole))
 
     def _update(
         self, task_id: str, text: str, *, append: bool, last: bool

@@ -37,6 +37,7 @@ from pelton.runtime.auth_settings import (
     TenantSettings,
     TlsSettings,
 )
+from pelton.runtime.privacy_settings import RedactionSettings
 from pelton.runtime.push_settings import PushSettings
 from pelton.runtime.setting_types import Address as Address  # noqa: PLC0414  who loads settings
 from pelton.runtime.setting_types import Secret as Secret  # noqa: PLC0414  needs these too
@@ -206,8 +207,8 @@ class ExecutorSettings(Section, frozen=True, kw_only=True):
         tuple[str, ...],
         Meta(
             description="Agents to run: `module:name`, `path/to/file.py[:name]`, the name of an"
-            " entry point in the group `pelton.agents`, or `sdk:module:Class`, an `AgentExecutor`"
-            " of a2a-sdk."
+            " entry point in the group `pelton.agents`, or what brings an agent of another kind,"
+            " such as `model:anthropic/NAME`, `cli:PROGRAM ARGUMENT…`, `sdk:module:Class`."
         ),
     ] = ()
     remotes: Annotated[
@@ -287,6 +288,7 @@ class Settings(Section, frozen=True, kw_only=True):
     client: ClientSettings = ClientSettings()
     executor: ExecutorSettings = ExecutorSettings()
     projections: ProjectionSettings = ProjectionSettings()
+    redaction: RedactionSettings = RedactionSettings()
     log: LogSettings = LogSettings()
 
     @property

@@ -36,6 +36,7 @@ from pelton.runtime.bulk import THRESHOLD, Blobs
 from pelton.runtime.failures import NondeterminismError, StepError, failure_of
 from pelton.runtime.pulse import Pulse
 from pelton.runtime.recorder import Recorder
+from pelton.runtime.redaction import cleaned
 
 FINAL: Final = frozenset({FailureClass.VALIDATION, FailureClass.AUTHORISATION, FailureClass.POLICY})
 """Failures that no retry makes right."""
@@ -266,7 +267,8 @@ class Steps:
             data = msgspec.json.encode(result)
         except Exception as error:
             logger.info("step-failed", key=key, exception=type(error).__name__)
-            raise _Failed(failure_of(error)) from error
+            failure = cleaned(self._blobs.redactor, failure_of(error), key)
+            raise _Failed(failure) from error
         finally:
             _key.reset(token)
         return await self._completed(key, data, at_once=not idempotent)
@@ -275,6 +277,9 @@ class Steps:
         """Record a result. One that may be had again waits for others to be written with."""
         task_id = self._recorder.task_id
         value = msgspec.json.decode(data)
+        safe = cleaned(self._blobs.redactor, value, key)
+        if safe is not value:
+            value, data = safe, msgspec.json.encode(safe)
         if len(data) > THRESHOLD:
             ref = BlobRef(sha256=await self._blobs.put_blob(data), size=len(data), member="data")
             self._recorder.emit(StepCompleted(task_id=task_id, key=key, blob=ref))

@@ -37,6 +37,7 @@ from pelton.runtime.assignment import Host
 from pelton.runtime.clock import World, rfc3339
 from pelton.runtime.log import Bell, Log, Record
 from pelton.runtime.patience import patiently
+from pelton.runtime.redaction import cleaned
 from pelton.runtime.slots import slots
 from pelton.runtime.work import LONGEST, UPGRADES, HandedBack
 
@@ -169,7 +170,9 @@ async def declare(host: Host, agent: str, schedules: Sequence[Schedule]) -> None
 
 async def ask(log: Log, agent: str, command: ScheduleCommand) -> int:
     """Append a command about the schedules of an agent, and return its stream sequence."""
-    return await log.append(subjects.schedule_commands(agent), encode(command), id=command.id)
+    subject = subjects.schedule_commands(agent)
+    data = encode(cleaned(log.redactor, command, subject))
+    return await log.append(subject, data, id=command.id)
 
 
 def envelope(world: World, agent: str, *, actor: str, tenant: str) -> dict[str, Any]:

@@ -9,25 +9,24 @@ from functools import cached_property
 from typing import Any, Final, NamedTuple, NoReturn, TypeVar, TypeVarTuple, cast, overload
 from uuid import UUID
 
-from pelton.events.a2a import Artifact, Message, Part, Role, TaskState, text_of
+from pelton.events.a2a import Artifact, Message, Role, TaskState, text_of
 from pelton.events.errors import InvalidInput, PeltonError
 from pelton.events.events import Failure, FailureClass
 from pelton.events.ids import derive
 from pelton.events.memory import STEPS
 from pelton.events.retries import Retry
-from pelton.runtime import options
 from pelton.runtime.answers import Approval, Report
 from pelton.runtime.bulk import Blobs, inline, offload
+from pelton.runtime.content import Content, parts_of
 from pelton.runtime.handing_on import HandingOn
 from pelton.runtime.memory import TurnMemory
+from pelton.runtime.options import Choice
 from pelton.runtime.questions import Questions
 from pelton.runtime.recorder import Recorder
+from pelton.runtime.sessions import TurnSession
 from pelton.runtime.spending import check_loop, usage
 from pelton.runtime.steps import Doubt, Steps
 from pelton.runtime.waits import Waits
-
-Content = str | Sequence[Part]
-"""What a message or artifact is made of: a text, or parts."""
 
 Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
@@ -78,7 +77,7 @@ class Turn:
         chain: tuple[str, ...],
         options: Mapping[str, Any],
     ) -> None:
-        self._options, self._chosen = options, cast("dict[str, Any] | None", None)
+        self._options = options
         self._recorder = recorder
         self._blobs = blobs
         self._make_tools, self._receive = tools, receive
@@ -112,12 +111,19 @@ class Turn:
         return self._make_tools(self._doubt)
 
     @cached_property
-    def _choosing(self) -> asyncio.Lock:
-        return asyncio.Lock()
+    def _choice(self) -> Choice:
+        return Choice(self._options, self._blobs, record=self._tools.steps.value)
 
     @cached_property
     def _questions(self) -> Questions:
         return Questions(self._tools.waits, key=self._tools.steps.key, said=self._said)
+
+    @cached_property
+    def session(self) -> TurnSession:
+        """What a framework keeps of the conversation of its own: for adapters."""
+        return TurnSession(
+            self._recorder, self._blobs, context_id=self.context_id, history=lambda: self.history
+        )
 
     @cached_property
     def _handing_on(self) -> HandingOn:
@@ -147,12 +153,7 @@ class Turn:
         They are what `@agent(options=…)` says, or a fork has put in their place, recorded when they
         are first asked for: alike on every attempt, however the code has changed since.
         """
-        async with self._choosing:
-            if self._chosen is None:
-                own = await options.pack(self._options, self._blobs.put_blob)
-                value = self._tools.steps.value(options.NAME, lambda: own)
-                self._chosen = await options.unpack(value, self._blobs.get_blob)
-        return dict(self._chosen)
+        return await self._choice.made()
 
     def usage(
         self,
@@ -197,15 +198,26 @@ class Turn:
         self._recorder.progress(await self._said(content, place), state=state)
 
     async def stream(
-        self, text: str, *, name: str = "answer", artifact_id: str = "", last: bool = False
+        self,
+        text: str,
+        *,
+        name: str = "answer",
+        artifact_id: str = "",
+        last: bool = False,
+        anew: bool = False,
     ) -> None:
         """Let the text of an artifact go on, for clients to see as it grows.
 
-        `last` says that it is complete. On a later attempt of the turn, what was streamed before
-        and is streamed again is not sent twice; where it differs, the new text replaces the old.
+        `last` says that it is complete; with `anew` it begins once more, as when a step is tried
+        again. What was streamed before and is streamed again, then or on a later attempt of the
+        turn, is not sent twice; where it differs, the new text replaces the old.
         """
         artifact_id = artifact_id or derive(self.task_id, str(self.number), "artifact", name)
-        self._recorder.text(artifact_id, name, text, last=last)
+        self._recorder.text(artifact_id, name, text, last=last, anew=anew)
+
+    def beat(self) -> None:
+        """Say that it gets on, without words: to be alive is no progress (AS-46)."""
+        self._recorder.beat()
 
     async def artifact(
         self,
@@ -222,7 +234,7 @@ class Turn:
             artifact_id=artifact_id or derive(self.task_id, str(self.number), "artifact", place),
             name=name,
             description=description,
-            parts=_parts(content),
+            parts=parts_of(content),
             metadata=metadata,
         )
         await self._recorder.artifact(artifact)
@@ -240,7 +252,7 @@ class Turn:
     async def fail(self, reason: Content, *, kind: FailureClass = FailureClass.AGENT) -> NoReturn:
         """End the turn and fail the task; clients read `reason`."""
         message = await self._said(reason, "reply")
-        failure = Failure(kind=kind, message=text_of(_parts(reason)))
+        failure = Failure(kind=kind, message=text_of(parts_of(reason)))
         raise TurnEnd(TaskState.FAILED, message, failure)
 
     async def reject(self, reason: Content) -> NoReturn:
@@ -291,8 +303,9 @@ class Turn:
 
         The call is known by its name and its occurrence in the turn at the moment it is made, or by
         a `key` of its own such as the id of a tool call, so steps may run at the same time and end
-        in any order. A plain function runs in a thread. What is returned went through JSON, the
-        first time as on every later attempt. `deadline` is in seconds, for each run.
+        in any order. A plain function runs in a thread. What is returned went through JSON and has
+        no secrets (`docs/privacy.md`), the first time as on every later attempt. `deadline` is in
+        seconds, for each run.
 
         A step that raises is tried again as `retry` says; without, if it is `idempotent`, by the
         class of its failure (`pelton.events.retries`), else never.
@@ -436,7 +449,7 @@ class Turn:
         """
         key = self._tools.steps.key("delegate")
         return self._handing_on.delegate(
-            key, agent, _parts(content), context_id=context_id, task=task, within=within
+            key, agent, parts_of(content), context_id=context_id, task=task, within=within
         )
 
     async def gather(self, *calls: Awaitable[R]) -> list[R | Exception]:
@@ -463,7 +476,7 @@ class Turn:
                 role=Role.AGENT,
                 context_id=self.context_id,
                 task_id=self.task_id,
-                parts=_parts(content),
+                parts=parts_of(content),
             ),
         )
 
@@ -482,10 +495,3 @@ class Turn:
     def unasked(self) -> PeltonError | None:
         """Return what is wrong if the agent has not done again what an earlier attempt did."""
         return self._tools.steps.unasked() if self.attempt > 1 else None
-
-
-def _parts(content: Content) -> tuple[Part, ...]:
-    parts = (Part(text=content),) if isinstance(content, str) else tuple(content)
-    if not parts:
-        raise InvalidInput("there is nothing to say: give a text or at least one part")
-    return parts

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -72,7 +72,7 @@ class Work:
         self.rung = False
         self.lease: Lease | None = None
         self.attempt: Attempt | None = None
-        self.resources = AsyncExitStack()
+        self._listening: asyncio.Task[None] | None = None
         self.look_again = False
         self._own_turn = bell.deliveries > 2  # after that, nobody else has it
         self._seen_to: set[int] = set()
@@ -96,7 +96,6 @@ class Work:
 
     async def put_down(self) -> None:
         """Give up what is held but the bell."""
-        await self.resources.aclose()
         if self.lease is not None:
             await self.lease.release()
 
@@ -236,25 +235,27 @@ class Work:
         if self.bell.deliveries > 1:
             return False
         try:
-            opens = decode_command(self.bell.record.data).opens
+            command = decode_command(self.bell.record.data)
         except DamagedRecord:
             return False
-        if not opens:
+        if not command.opens:
             return False
         writer = self._writer(Context(agent=self.agent.name, id=self.context_id))
-        return await self._process(writer, self.bell.record) is End.DONE
+        return await self._decide(writer, command, self.bell.record.sequence) is End.DONE
 
     def _writer(self, state: Context) -> Writer:
         return Writer(self._host.log, state, world=self._host.world)
 
     async def _process(self, writer: Writer, record: Record) -> End:
         """Decide a command and do what it asks; it is decided in the log when this returns."""
-        sequence = record.sequence
         try:
             command = decode_command(record.data)
         except DamagedRecord as damage:
             await self._refuse(writer, record, damage)
             return End.DONE
+        return await self._decide(writer, command, record.sequence)
+
+    async def _decide(self, writer: Writer, command: Command, sequence: int) -> End:
         now = rfc3339(self._host.log.now)
         decided = decide(writer.state, command, time=now)
         received = decided[0] if decided else None
@@ -329,7 +330,9 @@ class Work:
             self.attempt = None
             # Without a lease others did not wait; with one, what came meanwhile was heard.
             self._quiet = self.lease is None or (self._listened and attempt.quiet)
-            await self.resources.aclose()
+            listening, self._listening = self._listening, None
+            if listening is not None:
+                await _ended(listening)
         if end is End.HANDED_BACK:
             raise HandedBack(0.0)
         touched = attempt.touched
@@ -386,8 +389,9 @@ class Work:
                 self.lease = await self.take_lease()
             except LogUnavailable as error:  # the heart beat tries again
                 logger.warning("cannot-lease", context=self.context_id, reason=str(error))
-        listening = asyncio.create_task(self._listen(attempt), name=f"listen {self.context_id}")
-        self.resources.push_async_callback(_ended, listening)
+        self._listening = asyncio.create_task(
+            self._listen(attempt), name=f"listen {self.context_id}"
+        )
 
     async def _listen(self, attempt: Attempt) -> None:
         """Hand commands to a running turn as they come, until cancelled."""

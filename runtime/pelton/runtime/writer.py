@@ -12,6 +12,7 @@ from pelton.events.events import AnyEvent
 from pelton.runtime.clock import World, rfc3339
 from pelton.runtime.log import Conflict, Log, LogRegressed
 from pelton.runtime.patience import patiently
+from pelton.runtime.redaction import cleaned
 
 
 class Writer:
@@ -25,18 +26,16 @@ class Writer:
         self._log = log
         self._world = world
         self._state = state
-        self._unfolded: list[tuple[int, Commit, str]] = []
-        self._head = state.head
-        self._hash = state.hash
-        self._sequence = state.sequence
+        self._last: tuple[int, Commit, bytes] | None = None
+        """The last commit, while nobody has asked for the state after it: most turns are one."""
         self._subject = subjects.commits(state.agent, state.id)
 
     @property
     def state(self) -> Context:
         """The context after all commits so far; folded when asked for."""
-        for sequence, commit, hash_ in self._unfolded:
-            self._state = fold_commit(self._state, sequence, commit, hash_)
-        self._unfolded.clear()
+        if self._last is not None:
+            sequence, commit, data = self._last
+            self._state, self._last = fold_commit(self._state, sequence, commit, digest(data)), None
         return self._state
 
     async def commit(
@@ -55,32 +54,31 @@ class Writer:
             LogRegressed: the log has lost what was read from it (law 13).
             LogError: the log refuses it.
         """
+        state = self.state
         commit = Commit(
             id=self._world.new_id(),
-            subject=f"{self._state.agent}/{self._state.id}",
+            subject=f"{state.agent}/{state.id}",
             time=rfc3339(self._world.now()),
-            sequence=self._sequence + 1,
-            prevhash=self._hash,
+            sequence=state.sequence + 1,
+            prevhash=state.hash,
             attempt=attempt,
             data=CommitData(events=tuple(events), command=command, handled=handled),
             **origin._asdict(),
         )
+        commit = cleaned(self._log.redactor, commit, self._subject)
         data = encode(commit)
-        sequence = await self._stored(commit.id, data)
-        self._head, self._hash = sequence, digest(data)
-        self._sequence += len(events)
-        self._unfolded.append((sequence, commit, self._hash))
+        self._last = await self._stored(commit.id, data, state.head), commit, data
 
-    async def _stored(self, id_: str, data: bytes) -> int:
+    async def _stored(self, id_: str, data: bytes, head: int) -> int:
         try:
             return await patiently(
-                lambda: self._log.append(self._subject, data, id=id_, expect=self._head),
+                lambda: self._log.append(self._subject, data, id=id_, expect=head),
                 self._subject,
             )
         except Conflict as conflict:
-            if conflict.actual is not None and conflict.actual < self._head:
+            if conflict.actual is not None and conflict.actual < head:
                 raise LogRegressed(
                     f"{self._subject} ends at {conflict.actual}, but a commit was read at"
-                    f" {self._head}: this is not the log that it was"
+                    f" {head}: this is not the log that it was"
                 ) from conflict
             raise

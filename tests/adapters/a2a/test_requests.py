@@ -19,6 +19,7 @@ from pelton.adapters.a2a.requests import (
     SendMessageRequest,
     check_depth,
     check_message,
+    check_secrets,
     check_version,
     convert,
     decode,
@@ -26,6 +27,8 @@ from pelton.adapters.a2a.requests import (
 from pelton.events.a2a import Message, Part, Role
 from pelton.events.card import AgentProfile, AgentSkill
 from pelton.events.errors import ContentTypeNotSupported, InvalidInput
+from pelton.events.redact import STANDARD
+from tests.secrets import PREFIXED
 
 DECODER = msgspec.json.Decoder(SendMessageRequest)
 DEEP = (
@@ -272,3 +275,14 @@ def test_parameters_of_a_url_are_read() -> None:
     assert request.page_size == 7
     assert request.include_artifacts
     assert request.status == "TASK_STATE_WORKING"
+
+
+@pytest.mark.accepts("AS-40")
+@pytest.mark.parametrize("member", ["message_id", "context_id"])
+def test_an_id_that_looks_like_a_secret_is_refused(member: str) -> None:
+    message = Message(message_id="m", role=Role.USER, parts=(Part(text="go"),))
+    check_secrets(message, STANDARD)
+    secret = PREFIXED["github-token"]
+    with pytest.raises(InvalidInput, match="looks like a secret") as refused:
+        check_secrets(msgspec.structs.replace(message, **{member: secret}), STANDARD)
+    assert secret not in str(refused.value)

@@ -34,6 +34,7 @@ from pelton.adapters.a2a.requests import (
     SubscribeToTaskRequest,
     check_message,
     check_origin,
+    check_secrets,
 )
 from pelton.adapters.a2a.waits import Update, Updates, Waiting, bare
 from pelton.events import subjects
@@ -64,6 +65,7 @@ from pelton.runtime.clock import World, rfc3339
 from pelton.runtime.contexts import Contexts
 from pelton.runtime.follow import Followers
 from pelton.runtime.log import Log
+from pelton.runtime.redaction import cleaned
 
 if TYPE_CHECKING:
     from pelton.adapters.push.configs import PushConfigs
@@ -233,6 +235,7 @@ class Engine:
         call.needs(Scope.WRITE)
         message, agent = request.message, call.agent.name
         check_message(message, call.agent.takes)
+        check_secrets(message, self._log.redactor)
         check_origin(message, call.principal.id)
         keyed = Keyed.of(
             request,
@@ -370,7 +373,7 @@ class Engine:
 
     async def _append(self, command: SendMessage | CancelTask) -> None:
         expect = 0 if command.opens else None
-        data = encode(command)
+        data = encode(cleaned(self._log.redactor, command, command.subject))
         sequence = await self._log.append(command.subject, data, id=command.id, expect=expect)
         self._lists.heard(sequence)
 

@@ -21,6 +21,7 @@ from pelton.events.delegation import ORIGIN, origin
 from pelton.events.envelope import deeper
 from pelton.events.errors import ContentTypeNotSupported, InvalidInput
 from pelton.events.ids import check_id, derive
+from pelton.events.redact import Redactor
 from pelton.events.wishes import ReservedName, check_names
 
 MAX_PARTS: Final = 1000
@@ -327,6 +328,19 @@ def check_message(message: Message, input_modes: tuple[str, ...]) -> None:
             raise ContentTypeNotSupported(
                 f"the agent does not take {part.media_type[:80]!r}; it takes: "
                 + ", ".join(input_modes)
+            )
+
+
+def check_secrets(message: Message, redactor: Redactor) -> None:
+    """Check that no id that a client has chosen is a secret: ids are never redacted.
+
+    Raises:
+        InvalidInput: one looks like a secret.
+    """
+    for name, value in (("messageId", message.message_id), ("contextId", message.context_id)):
+        if redactor.text(value) is not value:
+            raise InvalidInput(
+                f"message.{name} looks like a secret: choose another id", field=f"message.{name}"
             )
 
 

@@ -40,7 +40,7 @@ _OVER: Final = ("COMPLETED", "FAILED", "REJECTED", "CANCELED", "INPUT_REQUIRED",
 _ENDS: Final = frozenset(TaskState(f"TASK_STATE_{name}") for name in _OVER)
 
 
-def load(reference: str) -> Agent:
+def load(reference: str, **_options: object) -> Agent:
     """Return the agent that `sdk:module:Class` names.
 
     An `AgentCard` in the module, named `agent_card` or `card`, says what the agent is, and one

@@ -22,6 +22,7 @@ from pelton.runtime.executor import Executor
 from pelton.runtime.jetstream.log import JetStreamLog
 from pelton.runtime.jetstream.profiles import profile
 from pelton.runtime.projector import Projector
+from pelton.runtime.redaction import redactor_of
 from pelton.runtime.server import EmbeddedServer
 from pelton.runtime.settings import Settings
 
@@ -57,6 +58,7 @@ async def open_node(
                 profile=profile(nats.profile),
                 credentials=Path(nats.credentials) if nats.credentials else None,
                 name="sdk",
+                redactor=redactor_of(settings),
             )
         )
         projector = Projector(log, await stack.enter_async_context(open_store(models)), world=world)

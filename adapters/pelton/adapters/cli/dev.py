@@ -25,8 +25,9 @@ def dev(
         list[str] | None,
         typer.Argument(
             metavar="[AGENT]...",
-            help="module:name, path/to/file.py[:name], an entry point of pelton.agents, or"
-            " sdk:module:Class, an AgentExecutor of a2a-sdk; without any, a hello agent.",
+            help="module:name, path/to/file.py[:name], an entry point of pelton.agents, or an"
+            " agent of another kind: model:PROVIDER/NAME, cli:PROGRAM ARGUMENT…, sdk:module:Class;"
+            " without any, a hello agent.",
         ),
     ] = None,
     *,

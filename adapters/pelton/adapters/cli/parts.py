@@ -79,6 +79,7 @@ async def open_log(settings: Settings, *, name: str) -> AsyncGenerator[JetStream
     """
     from pelton.runtime.jetstream.log import JetStreamLog
     from pelton.runtime.jetstream.profiles import profile
+    from pelton.runtime.redaction import redactor_of
 
     if settings.nats.url is None:
         raise SettingsError("nats.url is not set: set it in pelton.toml or PELTON_NATS_URL")
@@ -88,6 +89,7 @@ async def open_log(settings: Settings, *, name: str) -> AsyncGenerator[JetStream
         profile=profile(settings.nats.profile),
         credentials=credentials,
         name=name,
+        redactor=redactor_of(settings),
     ) as log:
         yield log
 
@@ -351,8 +353,13 @@ def run_part(part: Part, settings: Settings, *, ready: Ready) -> None:
     withhold_rich()
     release_rich()
     from pelton.adapters.logging import set_up
+    from pelton.runtime.redaction import redactor_of
 
-    set_up(level=settings.log.level, format=settings.log.format)
+    set_up(
+        level=settings.log.level,
+        format=settings.log.format,
+        redactor=redactor_of(settings),
+    )
 
     threads = ThreadPoolExecutor(settings.executor.capacity, thread_name_prefix=_THREADS)
 
@@ -414,6 +421,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--ready", type=int, required=True, help="the pipe to say it on")
     given = parser.parse_args(arguments)
     die_with(given.parent)
+    os.set_inheritable(given.ready, False)  # noqa: FBT003  what we start must not hold it open
 
     def ready(facts: Mapping[str, Any]) -> None:
         os.write(given.ready, msgspec.json.encode(facts))

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Final
+
 from pelton.events.errors import InvalidInput
 from pelton.runtime.agents import Agent, load
 
+KINDS: Final[Mapping[str, tuple[str, str]]] = {
+    "sdk": ("pelton.adapters.a2a_sdk.executors", "sdk"),
+    "model": ("pelton.adapters.frameworks.model.reference", "model"),
+    "cli": ("pelton.adapters.frameworks.cli.reference", "cli"),
+}
+"""For each kind of agent that is no code of pelton's: what loads it, and the extra it needs."""
+
 
 def load_agent(reference: str) -> Agent:
-    """Return the agent that a reference names: see `agents.load`, `a2a_sdk.executors` for `sdk:`.
+    """Return the agent that a reference names: `KIND:…` for a framework's, else see `agents.load`.
 
     Raises:
         InvalidInput: it leads to none, or what it needs is not installed.
     """
-    if not reference.startswith("sdk:"):
+    kind, _, rest = reference.partition(":")
+    kind = kind.partition("+")[0]
+    if kind not in KINDS or rest.isidentifier():  # a module may be called like a kind
         return load(reference)
+    place, extra = KINDS[kind]
     try:
-        from pelton.adapters.a2a_sdk import executors
+        loader: Callable[..., Agent] = import_module(place).load
     except ModuleNotFoundError as error:
-        raise InvalidInput(f"{reference!r} needs more: pip install 'pelton[sdk]'") from error
-    return executors.load(reference)
+        raise InvalidInput(f"{reference!r} needs more: pip install 'pelton[{extra}]'") from error
+    return loader(reference, environ=os.environ)

@@ -56,6 +56,7 @@ def rerun(
     """Run an agent's code again against a recorded task, without any effect, and compare."""
     from pelton.adapters.cli.parts import quiet
     from pelton.adapters.cli.references import load_agent
+    from pelton.runtime.redaction import redactor_of
     from pelton.runtime.replay.rerun import rerun as run_again
 
     quiet()  # what an agent lets out is said on standard error
@@ -63,7 +64,8 @@ def rerun(
     settings = options.settings(config, data=data, nats__url=nats)
     session = _session(settings, task, file)
     reference = agent or reference_of(settings, task, session)
-    verdict = run_again(session, task, load_agent(reference))
+    found = load_agent(reference)
+    verdict = run_again(session, task, found, redactor=redactor_of(settings))
     value = {"equal": verdict.equal, "reference": reference, "verdict": verdict}
     Output(json=json).result(value, verdict.lines())
     return OK if verdict.equal else DIFFERENT

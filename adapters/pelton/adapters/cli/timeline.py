@@ -79,6 +79,12 @@ from pelton.events.push import (
     PushFailed,
     PushRemoved,
 )
+from pelton.events.session import (
+    AnySessionEvent,
+    SessionInvalidated,
+    SessionOpened,
+    SessionStored,
+)
 from pelton.events.subjects import parse
 from pelton.events.upcast import decode_command, decode_commit, decode_schedule_command
 from pelton.runtime.log import Record
@@ -152,6 +158,8 @@ def describe(event: AnyEvent) -> str:
         return _push(event)
     if isinstance(event, MemoryEvent):
         return _memory(event)
+    if isinstance(event, AnySessionEvent):
+        return _session(event)
     return _access(event) if isinstance(event, AccessEvent) else _told(event)
 
 
@@ -242,6 +250,16 @@ def _usage(event: UsageReported) -> str:
     tokens = f"{event.input_tokens} + {event.output_tokens} tokens"
     cost = f", cost {event.cost / 1e9:g}" if event.cost else ""
     return f"{event.model or event.key}: {tokens}{cost}"
+
+
+def _session(event: AnySessionEvent) -> str:
+    match event:
+        case SessionOpened():
+            return f"{event.number}: {event.start}, {event.reason} ({event.adapter})"
+        case SessionInvalidated():
+            return f"{event.number}: {event.reason}"
+        case SessionStored():
+            return f"{event.number}: {_cut(', '.join(each.key for each in event.entries))}"
 
 
 def _wait(

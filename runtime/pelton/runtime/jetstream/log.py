@@ -12,6 +12,7 @@ from pelton.events import subjects
 from pelton.events.errors import InvalidInput
 from pelton.events.ids import check_agent, token, untoken
 from pelton.events.presence import Beat
+from pelton.events.redact import STANDARD, Redactor
 from pelton.events.subjects import LOG_SUBJECTS
 from pelton.runtime.clock import RealWorld, World
 from pelton.runtime.jetstream import wire
@@ -49,8 +50,11 @@ _MOST_SUBJECTS: Final = 1024
 class JetStreamLog:
     """The log of one tenant: a NATS account. Opened by `JetStreamLog.open`."""
 
-    def __init__(self, api: Api, *, replicas: int, time: datetime, world: World) -> None:
+    def __init__(
+        self, api: Api, *, replicas: int, time: datetime, world: World, redactor: Redactor
+    ) -> None:
         self._api = api
+        self.redactor: Final = redactor
         self._connection = api.connection
         self._world = world
         self._clock = time - timedelta(seconds=world.monotonic())
@@ -69,12 +73,13 @@ class JetStreamLog:
         migrate: bool = True,
         name: str = "pelton",
         world: World | None = None,
+        redactor: Redactor = STANDARD,
     ) -> AsyncGenerator[Self]:
         """Give the log on a server or cluster, while the context lasts.
 
         The streams are created or brought to this version first, unless `migrate` is false: then
         they must be there. `credentials` is a file with an nkey seed or a `.creds` file; user and
-        password, or a token, stand in the URL.
+        password, or a token, stand in the URL. `redactor` is what all that is written goes through.
 
         Raises:
             LogUnavailable: there is no server.
@@ -86,7 +91,7 @@ class JetStreamLog:
         ) as connection:
             api = Api(connection, world=world, deadline=profile.deadline)
             replicas, time = await prepare(api, replicas=profile.replicas, migrate=migrate)
-            yield cls(api, replicas=replicas, time=time, world=world)
+            yield cls(api, replicas=replicas, time=time, world=world, redactor=redactor)
 
     @property
     def connected(self) -> bool:

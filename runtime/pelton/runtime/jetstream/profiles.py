@@ -12,6 +12,9 @@ from typing import Final, Literal
 
 from pelton.events.errors import InvalidInput
 
+ALWAYS: Final = "always"
+"""The `sync_interval` of a server that syncs each record to the disk before it says so."""
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -30,7 +33,7 @@ class Profile:
 
 DURABLE: Final = Profile(
     name="durable",
-    sync="always",
+    sync=ALWAYS,
     replicas=1,
     deadline=5.0,
     survives="kill of any process and power loss, as long as the disk is intact;"
@@ -46,7 +49,7 @@ RELAXED: Final = Profile(
 )
 CLUSTER: Final = Profile(
     name="cluster",
-    sync="always",
+    sync=ALWAYS,
     replicas=3,
     deadline=20.0,  # a new leader was there after 9 s at the latest
     survives="kill of any process, power loss, and the loss of one of three servers with its disk",

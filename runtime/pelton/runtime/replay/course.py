@@ -104,10 +104,11 @@ class Course:
             return
         if not self.done:
             self.stop(written)
-        elif self._script.ending == "agent" and self._script.attempts == 1:
-            self._order(written)
         elif self._script.ending == "agent":
-            self._texts(artifacts)
+            if self._script.attempts == 1:
+                self._order(written)
+            if self._script.attempts > 1 or self._script.within:
+                self._texts(artifacts)
 
     def _order(self, written: Sequence[Entry]) -> None:
         """Find what was done in another order while nothing else was going on."""
@@ -131,9 +132,9 @@ class Course:
             before_comes = entry.comes
 
     def _texts(self, artifacts: Mapping[str, Artifact]) -> None:
-        """Compare what several attempts have written with what one has written: as it reads."""
+        """Compare what several attempts, or steps, have written with what one has: as it reads."""
         recorded, found = texts(self._script.artifacts), texts(artifacts)
-        if fields := changes(recorded, found):
+        if self.divergence is None and (fields := changes(recorded, found)):
             self.divergence = Divergence(
                 turn=self._script.number,
                 recorded=Told(event=recorded),

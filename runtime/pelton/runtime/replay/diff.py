@@ -24,7 +24,7 @@ from pelton.events.events import (
 from pelton.events.ids import context_of
 from pelton.runtime.replay.changes import Change, changes
 from pelton.runtime.replay.fork import DEADLINE
-from pelton.runtime.replay.script import ARTIFACTS, Script, scripts, texts
+from pelton.runtime.replay.script import Script, piece, scripts, texts
 from pelton.runtime.replay.session import Session
 
 _IDS: Final = frozenset(
@@ -146,7 +146,7 @@ def _events(script: Script) -> Iterator[tuple[str, int, dict[str, Any]]]:
         if isinstance(entry.event, TurnEnded):
             yield from _artifacts(script, last)
         deadline = entry.identity[1].startswith(DEADLINE)  # a time, which follows from the hour
-        if not deadline and not isinstance(entry.event, ARTIFACTS):
+        if not deadline and not piece(entry.event):
             yield f"{name_of(entry.event)} {_about(entry.event)}", last, entry.content
     if script.ending != "agent":
         yield from _artifacts(script, last)

@@ -32,6 +32,7 @@ from pelton.events.events import (
     ValueRecorded,
 )
 from pelton.events.ids import context_of
+from pelton.events.redact import STANDARD, Redactor
 from pelton.events.retries import NEVER, Retry
 from pelton.events.turns import Delegated
 from pelton.events.upcast import decode_commit
@@ -65,10 +66,13 @@ PATIENCE: Final = 3_600.0
 _ENDLESS: Final = 1e9  # seconds
 
 
-def rerun(session: Session, task_id: str, agent: Agent) -> Verdict:
+def rerun(
+    session: Session, task_id: str, agent: Agent, *, redactor: Redactor = STANDARD
+) -> Verdict:
     """Run an agent's code against a recorded task, turn by turn, without any effect.
 
-    It blocks, and has an event loop of its own: from a coroutine, call it in a thread.
+    It blocks, and has an event loop of its own: from a coroutine, call it in a thread. `redactor`
+    is that of the log which the session is from.
 
     Raises:
         TaskNotFound: the session has no turn of such a task.
@@ -81,7 +85,7 @@ def rerun(session: Session, task_id: str, agent: Agent) -> Verdict:
             continue
         turns, divergence = list[Turned](), None
         for script in scripts(name, context_id, session.commits(name, context_id), task_id):
-            course = _play(script, agent, session)
+            course = _play(script, agent, session, redactor)
             divergence = course.divergence
             turned = Turned(
                 number=script.number,
@@ -97,11 +101,11 @@ def rerun(session: Session, task_id: str, agent: Agent) -> Verdict:
     raise TaskNotFound(f"no turn of a task {task_id[:80]!r} is recorded")
 
 
-def _play(script: Script, agent: Agent, session: Session) -> Course:
+def _play(script: Script, agent: Agent, session: Session, redactor: Redactor) -> Course:
     loop = _Loop()
     with no_effects(), asyncio.Runner(loop_factory=lambda: loop) as runner:
         try:
-            return runner.run(_played(loop, script, agent, session))
+            return runner.run(_played(loop, script, agent, session, redactor))
         finally:
             loop.idle = _nothing
             loop.release()
@@ -301,13 +305,15 @@ def _furnish(server: SimulatedServer, session: Session) -> None:
             server.append(record.subject, record.data, f"record {record.sequence}", None)
 
 
-async def _played(loop: _Loop, script: Script, agent: Agent, session: Session) -> Course:
+async def _played(
+    loop: _Loop, script: Script, agent: Agent, session: Session, redactor: Redactor
+) -> Course:
     """Run one turn again, to its end or to where it differs."""
     world = SimulatedWorld("rerun")
     server = SimulatedServer(world)
     began = datetime.fromisoformat(script.began)
     world.skew = server.world.skew = (began - world.now()).total_seconds()
-    log = SimulatedLog(server, faults=Faults(latency=(0.0, 0.0)))
+    log = SimulatedLog(server, faults=Faults(latency=(0.0, 0.0)), redactor=redactor)
     _furnish(server, session)
     subject, head = subjects.commits(script.before.agent, script.before.id), 0
     for record in script.records:

@@ -45,6 +45,7 @@ from pelton.events.events import (
     ValueRecorded,
     name_of,
 )
+from pelton.events.session import SessionInvalidated, SessionOpened, SessionStored
 from pelton.events.upcast import decode_commit
 from pelton.runtime.assignment import CRASHED
 from pelton.runtime.log import Record
@@ -55,9 +56,6 @@ COMES: Final = (
     *(DelegationAccepted, DelegationReported),
 )
 """What comes to an agent from outside; everything else it has done itself."""
-
-ARTIFACTS: Final = (TaskArtifactUpdated, TaskArtifactWithdrawn)
-"""The events by which a turn writes artifacts."""
 
 
 class Entry(NamedTuple):
@@ -86,7 +84,8 @@ class Script(NamedTuple):
     `opening` are the events that began it, at the time `began` of the log's (RFC 3339). `ending`
     tells how it ended: `agent`, as its agent wished or by what it raised; `cut`, from outside;
     `open`, not yet. `attempts` counts what it took; `received` are the messages that it took while
-    it ran, by the ids of their commands.
+    it ran, by the ids of their commands. `within` are the artifacts that it wrote from within a
+    step, whose function is not called again: of these, what they read in the end counts.
     """
 
     before: Context
@@ -102,6 +101,7 @@ class Script(NamedTuple):
     ending: str
     artifacts: dict[str, Artifact]
     received: dict[str, tuple[MessageReceived, Origin]]
+    within: frozenset[str]
 
     def outcomes(self) -> dict[str, deque[StepCompleted | StepFailed]]:
         """Return what came of each step, run by run."""
@@ -166,6 +166,7 @@ class _Turn:
         mine = self.events[working + 1 - place :]
         ending = _ending([event for event, _, _ in mine])
         attempts = 1 + sum(isinstance(event, TurnStarted) for event, _, _ in mine)
+        within = _within([event for event, _, _ in mine])
         return Script(
             before=self.before,
             records=self.records,
@@ -175,7 +176,7 @@ class _Turn:
             opening=opening,
             cause=self.commit,
             deadline=self.started.deadline,
-            entries=tuple(_entries(mine, ending, one=attempts == 1)),
+            entries=tuple(_entries(mine, ending, one=attempts == 1, within=within)),
             attempts=attempts,
             ending=ending,
             artifacts=written(self.before, after, self.started.task_id),
@@ -184,6 +185,7 @@ class _Turn:
                 for event, _, commit in mine
                 if isinstance(event, MessageReceived)
             },
+            within=within,
         )
 
 
@@ -218,8 +220,35 @@ def _ending(events: Sequence[AnyEvent]) -> str:
     return "cut" if failure and (failure in (LATE, CRASHED) or _stalled(failure)) else "agent"
 
 
+def _within(events: Sequence[AnyEvent]) -> frozenset[str]:
+    """Return the ids of the artifacts that were written while a step ran."""
+    running, found = set[str](), set[str]()
+    for event in events:
+        match event:
+            case StepStarted():
+                running.add(event.key)
+            case StepCompleted() | StepFailed():
+                running.discard(event.key)
+            case TaskArtifactUpdated() if running:
+                found.add(event.artifact.artifact_id)
+            case _:
+                pass
+    return frozenset(found)
+
+
+def piece(event: AnyEvent) -> str:
+    """Return the id of the artifact that an event is about, if it is about one."""
+    if isinstance(event, TaskArtifactUpdated):
+        return event.artifact.artifact_id
+    return event.artifact_id if isinstance(event, TaskArtifactWithdrawn) else ""
+
+
 def _entries(
-    events: Sequence[tuple[AnyEvent, int, Commit]], ending: str, *, one: bool
+    events: Sequence[tuple[AnyEvent, int, Commit]],
+    ending: str,
+    *,
+    one: bool,
+    within: frozenset[str],
 ) -> Iterator[Entry]:
     """Yield the entries of a turn's events; with `one`, it took one attempt alone."""
     doubts = {
@@ -232,7 +261,7 @@ def _entries(
     kept = events[: -_closing(events)] if ending == "cut" else events
     said = {_progress(event): at for at, (event, _, _) in enumerate(kept) if _progress(event)}
     for at, (event, sequence, commit) in enumerate(kept):
-        if _of_process(event, doubts) or (not one and isinstance(event, ARTIFACTS)):
+        if _of_process(event, doubts) or (piece(event) and (not one or piece(event) in within)):
             continue
         if not one and _progress(event) and said[_progress(event)] != at:
             continue  # a later attempt has said something else in its place
@@ -250,6 +279,8 @@ def _of_process(event: AnyEvent, doubts: set[str]) -> bool:
     """Whether an event is of the process that ran the turn, or what that took: not its agent's."""
     match event:
         case TurnStarted() | AttemptEnded() | MessageReceived() | UsageReported():
+            return True
+        case SessionOpened() | SessionInvalidated():
             return True
         case QuestionAsked() | QuestionAnswered() | QuestionExpired():
             return event.key.startswith(OUTCOME)
@@ -284,7 +315,8 @@ def entries_of(commits: Iterable[tuple[int, Commit]], script: Script) -> list[En
     events = [
         (each.event, sequence, commit) for sequence, commit in commits for each in recorded(commit)
     ]
-    return list(_entries(events[skip:], "agent", one=script.attempts == 1))
+    one = script.attempts == 1
+    return list(_entries(events[skip:], "agent", one=one, within=script.within))
 
 
 def _entry(
@@ -299,6 +331,8 @@ def _entry(
             label = _progress(event) or str(status.state)
         case TaskArtifactUpdated(artifact=artifact):
             label = artifact.artifact_id
+        case SessionStored(entries=entries):
+            label = entries[0].key if entries else ""
         case _:
             label = str(getattr(event, "key", ""))
     name = (name_of(event), label)

@@ -29,6 +29,7 @@ from pelton.runtime.executor import Executor
 from pelton.runtime.jetstream.log import JetStreamLog
 from pelton.runtime.jetstream.profiles import RELAXED
 from pelton.runtime.log import Log
+from pelton.runtime.redaction import cleaned
 from pelton.runtime.replay.fork import Chosen, Later, Policy, opening, plant, prefix
 from pelton.runtime.replay.guard import no_effects
 from pelton.runtime.replay.players import Said, helpers, people
@@ -219,7 +220,9 @@ class _Play:
             decides=True,
         )
         subject = subjects.commands(agent, self._context_id)
-        await self._log.append(subject, encode(command), id=id_)
+        await self._log.append(
+            subject, encode(cleaned(self._log.redactor, command, subject)), id=id_
+        )
         return task or task_id(self._context_id, id_)
 
     async def _context(self) -> tuple[str, Context]:

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 from pelton.events.ids import token, untoken
 from pelton.events.presence import Beat
+from pelton.events.redact import STANDARD, Redactor
 from pelton.runtime.log import (
     Bells,
     BlobMissing,
@@ -54,7 +55,9 @@ class SimulatedLog:
         name: str = "client",
         deadline: float = 5.0,
         faults: Faults | None = None,
+        redactor: Redactor = STANDARD,
     ) -> None:
+        self.redactor: Final = redactor
         self.link = Link(server, name, faults or Faults())
         self._server, self._name, self._deadline = server, name, deadline
         self._loop = running()

@@ -1,0 +1,1 @@
+"""Agents that people have: each framework's adapter, behind one contract (`contract`)."""

@@ -1,0 +1,34 @@
+"""Commands as agents by reference: `cli:PROGRAM ARGUMENT…`."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from pelton.adapters.frameworks.cli.adapter import CliAdapter
+from pelton.adapters.frameworks.serving import as_agent
+from pelton.events.errors import InvalidInput
+from pelton.runtime.agents import Agent, slug
+
+
+def load(reference: str, **_options: object) -> Agent:
+    """Return the agent that `cli[+DIALECT][+again]:PROGRAM ARGUMENT…` names.
+
+    It is split as a shell splits it, and no shell runs it. With `+again` a run that was cut off by
+    a crash is begun again; the agent's name is the program's.
+
+    Raises:
+        InvalidInput: this is no such reference.
+    """
+    head, _, line = reference.partition(":")
+    words = head.split("+")[1:]
+    try:
+        command = shlex.split(line)
+    except ValueError as error:
+        raise InvalidInput(f"{reference!r}: {error}") from error
+    dialects = [word for word in words if word != "again"]
+    if len(dialects) > 1:
+        raise InvalidInput(f"{reference!r}: a command speaks one dialect")
+    adapter = CliAdapter(command, dialect="".join(dialects), idempotent="again" in words)
+    program = Path(command[0]).stem
+    return as_agent(adapter, name=slug(program), description=f"The command {program}.")

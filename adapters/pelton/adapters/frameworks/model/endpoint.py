@@ -1,0 +1,137 @@
+"""A model's endpoint, asked over HTTP: OpenAI's Chat Completions, or Anthropic's Messages."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+
+from pelton.adapters.frameworks.conversation import Spoken
+from pelton.adapters.frameworks.model import dialects
+from pelton.adapters.frameworks.model.dialects import Answer, Dialect, Garbled
+from pelton.adapters.frameworks.model.tools import Tool
+from pelton.events.events import FailureClass
+from pelton.runtime.failures import AgentError
+
+CONNECT: Final = 10.0
+"""Seconds for a connection."""
+SILENCE: Final = 120.0
+"""Seconds that an endpoint may send nothing."""
+_LONGEST: Final = 16 * 1024 * 1024  # bytes of one event of a stream
+
+_KINDS: Final[Mapping[int, FailureClass]] = {
+    401: FailureClass.AUTHORISATION,
+    403: FailureClass.AUTHORISATION,
+    408: FailureClass.TIMEOUT,
+    409: FailureClass.PROVIDER,
+    429: FailureClass.PROVIDER,
+}
+
+
+def failure_kind(status: int) -> FailureClass:
+    """Return what an HTTP status of a model's endpoint means."""
+    usual = FailureClass.VALIDATION if status < 500 else FailureClass.PROVIDER
+    return _KINDS.get(status, usual)
+
+
+class Endpoint(NamedTuple):
+    """Where a model is: `dialect` is `openai` or `anthropic`, `url` what its clients call base URL.
+
+    `options` are members of each request beside those that are always there.
+    """
+
+    dialect: str
+    url: str
+    model: str
+    key: str = ""
+    options: Mapping[str, Any] = {}
+
+    def __repr__(self) -> str:
+        """Return what it is, without the key."""
+        return f"Endpoint({self.dialect!r}, {self.url!r}, {self.model!r})"
+
+    def speaks(self) -> Dialect:
+        """Return its dialect."""
+        return dialects.of(self.dialect)
+
+
+async def ask(
+    client: aiohttp.ClientSession,
+    endpoint: Endpoint,
+    *,
+    system: str,
+    lines: Sequence[Spoken],
+    tools: Sequence[Tool],
+    say: Callable[[str], Awaitable[None]],
+) -> Answer:
+    """Ask a model once; `say` hears its words as they come.
+
+    Raises:
+        AgentError: it gave no answer; the kind tells whether another try may help. The text is for
+            clients to read: it has nothing of what the endpoint has said.
+    """
+    speaks = endpoint.speaks()
+    body = speaks.request(endpoint.model, system, lines, tools) | dict(endpoint.options)
+    try:
+        async with client.post(
+            endpoint.url.rstrip("/") + speaks.path,
+            data=msgspec.json.encode(body),
+            headers={"content-type": "application/json", **speaks.headers(endpoint.key)},
+            timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT, sock_read=SILENCE),
+            allow_redirects=False,
+        ) as response:
+            if response.status != 200:
+                raise AgentError(
+                    f"The model's endpoint has answered {response.status}.",
+                    kind=failure_kind(response.status),
+                )
+            reader = speaks.reader()
+            async with aclosing(_events(response.content)) as events:
+                async for data in events:
+                    if text := reader.take(data):
+                        await say(text)
+            return reader.answer()
+    except (TimeoutError, aiohttp.ServerTimeoutError) as error:
+        raise AgentError("The model took too long.", kind=FailureClass.TIMEOUT) from error
+    except aiohttp.ClientConnectorError as error:
+        raise AgentError(
+            "The model's endpoint cannot be reached.", kind=FailureClass.DEPENDENCY
+        ) from error
+    except (Garbled, aiohttp.ClientError, msgspec.DecodeError) as error:
+        raise AgentError(
+            "The model's endpoint has broken off, or what it said is no answer.",
+            kind=FailureClass.PROVIDER,
+        ) from error
+
+
+async def reachable(endpoint: Endpoint) -> str:
+    """Return why nobody listens where an endpoint is, or nothing if somebody does."""
+    url = urlsplit(endpoint.url)
+    port = url.port or (443 if url.scheme == "https" else 80)
+    try:
+        async with asyncio.timeout(CONNECT):
+            _, writer = await asyncio.open_connection(url.hostname, port)
+    except (OSError, TimeoutError) as error:
+        return f"nobody listens at {url.hostname}:{port} ({type(error).__name__})"
+    writer.close()
+    return ""
+
+
+async def _events(content: aiohttp.StreamReader) -> AsyncGenerator[bytes]:
+    """Yield the data of the events of a stream."""
+    buffer = b""
+    async for chunk in content.iter_any():
+        buffer += chunk.replace(b"\r\n", b"\n")
+        if len(buffer) > _LONGEST:
+            raise Garbled("an event is too long")
+        *events, buffer = buffer.split(b"\n\n")
+        for event in events:
+            lines = [line[5:].strip() for line in event.split(b"\n") if line.startswith(b"data:")]
+            data = b"\n".join(lines)
+            if data and data != b"[DONE]":
+                yield data

@@ -1,0 +1,260 @@
+"""One suite for all adapters (AS-60): with the real framework, and a scripted model on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from pelton.adapters.frameworks.contract import Capability
+from pelton.events.a2a import Message, Part, Role, TaskState, text_of
+from pelton.events.context import TaskFold
+from pelton.events.delegation import from_agent
+from pelton.events.events import FailureClass, StepCompleted, TaskArtifactUpdated, TurnEnded
+from pelton.events.session import SessionOpened, SessionReason, SessionStart
+from pelton.runtime.jetstream.log import JetStreamLog
+from pelton.runtime.replay.session import task_session
+from pelton.testing import rerun
+from pelton.testing.models import Play, ScriptedModel, call, calls, fail, say
+from tests.adapters.frameworks.kits import KITS, Kit
+from tests.runtime.clients import WORLD, Client, only, serving
+
+
+@pytest.fixture(params=list(KITS))
+def kit(request: pytest.FixtureRequest) -> Kit:
+    return KITS[request.param]
+
+
+def can(kit: Kit, *wanted: Capability) -> None:
+    """Skip what an adapter does not declare; the table in the documentation says so too."""
+    missing = set(wanted) - kit.make("http://127.0.0.1").capabilities
+    if missing:
+        pytest.skip(f"{kit.name} does not declare {', '.join(sorted(missing))}")
+
+
+def answer(task: TaskFold) -> str:
+    return text_of(only(task).parts)
+
+
+async def ask(client: Client, text: str, context: str | None = None) -> TaskFold:
+    """Send a message and return its task once it rests."""
+    context, task = await client.send(text, context)
+    return await client.settled(context, task)
+
+
+@pytest.mark.accepts("AS-60")
+async def test_it_starts_and_tells_how_it_is_and_stops(kit: Kit, model: ScriptedModel) -> None:
+    adapter = kit.make(model.url)
+    await adapter.start()
+    assert (await adapter.health()).ok
+    await adapter.stop()
+
+
+@pytest.mark.accepts("AS-60")
+async def test_it_answers(kit: Kit, model: ScriptedModel, log: JetStreamLog) -> None:
+    model.script(say("Hello yourself."))
+    async with serving(log, kit.agent(model.url)):
+        task = await ask(Client(log, kit.name), "hello")
+    assert task.status.state is TaskState.COMPLETED
+    assert answer(task) == "Hello yourself."
+    assert [line.text for line in model.asked[0].lines][-1] == "hello"
+
+
+@pytest.mark.accepts("AS-60")
+async def test_it_streams(kit: Kit, model: ScriptedModel, log: JetStreamLog) -> None:
+    can(kit, Capability.STREAM)
+    model.script(say("one two three", delay=0.1))
+    client = Client(log, kit.name)
+    async with serving(log, kit.agent(model.url)):
+        task = await ask(client, "count")
+        events = await client.events(task.context_id)
+    pieces = [e.artifact for e in events if isinstance(e, TaskArtifactUpdated)]
+    assert len(pieces) > 2
+    assert answer(task) == "one two three"
+
+
+@pytest.mark.accepts("AS-60")
+async def test_it_calls_tools(
+    kit: Kit, model: ScriptedModel, log: JetStreamLog, effects: Path
+) -> None:
+    can(kit, Capability.TOOLS)
+    wanted = calls(("add", {"a": 1, "b": 2}), ("add", {"a": 3, "b": 4}), text="Let me see.")
+    model.script(wanted, say("3 and 7."))
+    client = Client(log, kit.name)
+    async with serving(log, kit.agent(model.url)):
+        task = await ask(client, "add")
+        events = await client.events(task.context_id)
+    assert answer(task).endswith("3 and 7.")
+    assert effects.read_text() == "add\nadd\n"
+    assert [line.text for line in model.asked[1].lines if line.role == "tool"] == ["3", "7"]
+    done = [e for e in events if isinstance(e, StepCompleted)]
+    assert [e.result for e in done if e.result in (3, 7)] == [3, 7]
+
+
+@pytest.mark.accepts("AS-45", "AS-60")
+async def test_a_conversation_goes_on_from_the_log_alone(
+    kit: Kit, model: ScriptedModel, log: JetStreamLog
+) -> None:
+    """Each turn is run by another adapter, which has nothing of the one before."""
+    can(kit, Capability.HISTORY)
+    model.script(say("Nice to meet you."), say("You said it."), say("Often."))
+    client, context, told = Client(log, kit.name), None, ("I am Ada.", "Who am I?", "How often?")
+    for text in told:
+        async with serving(log, kit.agent(model.url)):
+            task = await ask(client, text, context)
+            context = task.context_id
+    whole = "\n".join(line.text for line in model.asked[2].lines)
+    for text in (*told, "Nice to meet you.", "You said it."):
+        assert whole.count(text) == 1
+    assert context is not None
+    opened = [e for e in await client.events(context) if isinstance(e, SessionOpened)]
+    assert [e.start for e in opened] == [SessionStart.FRESH, *[SessionStart.RESUME] * 2]
+
+
+@pytest.mark.accepts("AS-43", "AS-60")
+async def test_a_conversation_of_another_kind_of_agent_is_rebuilt(
+    kit: Kit, model: ScriptedModel, log: JetStreamLog
+) -> None:
+    can(kit, Capability.HISTORY)
+    model.script(say("Nice to meet you."), say("Ada."))
+    other = KITS["cli" if kit.name != "cli" else "model"]._replace(name=kit.name)
+    client = Client(log, kit.name)
+    async with serving(log, other.agent(model.url)):
+        task = await ask(client, "I am Ada.")
+    async with serving(log, kit.agent(model.url)):
+        task = await ask(client, "Who am I?", task.context_id)
+    whole = "\n".join(line.text for line in model.asked[1].lines)
+    for text in ("I am Ada.", "Nice to meet you.", "Who am I?"):
+        assert whole.count(text) == 1
+    opened = [e for e in await client.events(task.context_id) if isinstance(e, SessionOpened)]
+    assert opened[1].start is SessionStart.REBUILD
+    assert opened[1].reason is SessionReason.OTHER_ADAPTER
+
+
+@pytest.mark.accepts("AS-21", "AS-23", "AS-60")
+async def test_what_is_recorded_runs_again_without_any_effect(
+    kit: Kit, model: ScriptedModel, log: JetStreamLog, effects: Path
+) -> None:
+    """Two turns, with tools where there are such: nobody is asked anything the second time."""
+    can(kit, Capability.REPLAY)
+    tools = Capability.TOOLS in kit.make(model.url).capabilities
+    first = [call("add", a=1, b=2)] if tools else []
+    model.script(*first, say("That is three."), say("I said three."))
+    client = Client(log, kit.name)
+    async with serving(log, kit.agent(model.url)):
+        one = await ask(client, "1 + 2?")
+        two = await ask(client, "What?", one.context_id)
+    asked = len(model.asked)
+    effects.write_text("")
+    for task in (one, two):
+        session = await task_session(log, task.id)
+        verdict = await asyncio.to_thread(rerun, session, task.id, kit.agent(model.url))
+        assert verdict.divergence is None
+    assert not effects.read_text()
+    assert len(model.asked) == asked
+
+
+@pytest.mark.accepts("AS-60")
+async def test_it_pauses_for_a_person_and_another_process_goes_on(
+    kit: Kit, model: ScriptedModel, log: JetStreamLog, effects: Path
+) -> None:
+    can(kit, Capability.ASK)
+    model.script(call("pay", amount=5), say("Paid."))
+    client = Client(log, kit.name)
+    async with serving(log, kit.agent(model.url)):
+        context, id_ = await client.send("pay")
+        await client.asked(context, id_)
+        await client.until(context, lambda state: not state.turning)  # it is suspended
+    assert not effects.read_text()
+    async with serving(log, kit.agent(model.url)):
+        await client.send("approved", context, task=id_, id_=WORLD.new_id())
+        task = await client.settled(context, id_)
+    assert answer(task) == "Paid."
+    assert effects.read_text() == "pay\n"
+    assert len(model.asked) == 2, "what is recorded is not asked again"
+
+
+@pytest.mark.accepts("AS-60")
+async def test_it_is_cancelled_within_two_seconds(
+    kit: Kit, model: ScriptedModel, log: JetStreamLog
+) -> None:
+    model.script(say("a beginning", stall=True))
+    client = Client(log, kit.name)
+    async with serving(log, kit.agent(model.url)):
+        context, id_ = await client.send("go on")
+        asked = await model.until(1)
+        began = WORLD.monotonic()
+        await client.cancel(context, id_)
+        task = await client.settled(context, id_)
+        await asked.gone.wait()
+        assert WORLD.monotonic() - began < 2
+    assert task.status.state is TaskState.CANCELED
+
+
+FAILURES = {
+    "rate limit": (fail(429), FailureClass.PROVIDER, 3),
+    "overloaded": (fail(529), FailureClass.PROVIDER, 3),
+    "broken": (fail(500), FailureClass.PROVIDER, 3),
+    "not allowed": (fail(401), FailureClass.AUTHORISATION, 1),
+    "bad request": (fail(400), FailureClass.VALIDATION, 1),
+    "garbled": (Play(garbled="<html>"), FailureClass.PROVIDER, 3),
+    "cut": (say("one two three", cut=2), FailureClass.PROVIDER, 3),
+}
+
+
+@pytest.mark.accepts("AS-60")
+@pytest.mark.parametrize("case", FAILURES)
+async def test_each_failure_has_its_class(kit: Kit, log: JetStreamLog, case: str) -> None:
+    can(kit, Capability.REPLAY)
+    if kit.name == "cli":
+        pytest.skip("a command says by its exit code alone that it failed")
+    play, kind, tries = FAILURES[case]
+    client = Client(log, kit.name)
+    async with ScriptedModel(lambda _: play) as model, serving(log, kit.agent(model.url)):
+        task = await ask(client, "hello")
+        assert len(model.asked) == tries
+    assert task.status.state is TaskState.FAILED
+    (ended,) = [e for e in await client.events(task.context_id) if isinstance(e, TurnEnded)]
+    assert ended.failure is not None
+    assert ended.failure.kind is kind
+
+
+@pytest.mark.accepts("AS-60")
+async def test_what_passes_is_tried_again_and_said_once(
+    kit: Kit, model: ScriptedModel, log: JetStreamLog
+) -> None:
+    if kit.name == "cli":
+        pytest.skip("a command says by its exit code alone that it failed")
+    model.script(fail(429), say("one two three", cut=3), say("one two three"))
+    async with serving(log, kit.agent(model.url)):
+        task = await ask(Client(log, kit.name), "count")
+    assert answer(task) == "one two three"
+
+
+@pytest.mark.accepts("AS-47", "AS-60")
+async def test_an_empty_answer_is_one(kit: Kit, model: ScriptedModel, log: JetStreamLog) -> None:
+    model.script(say(""))
+    client = Client(log, kit.name)
+    async with serving(log, kit.agent(model.url)):
+        task = await ask(client, "hello")
+    assert task.status.state is TaskState.COMPLETED
+    (ended,) = [e for e in await client.events(task.context_id) if isinstance(e, TurnEnded)]
+    assert ended.empty
+
+
+@pytest.mark.accepts("AS-52", "AS-60")
+async def test_what_an_agent_says_is_marked(
+    kit: Kit, model: ScriptedModel, log: JetStreamLog
+) -> None:
+    model.script(say("No."))
+    plain = Message(message_id="m", role=Role.USER, parts=(Part(text="Obey."),))
+    said = Message(
+        message_id="m", role=Role.USER, parts=plain.parts, metadata=from_agent(plain, "boss", "t")
+    )
+    client = Client(log, kit.name)
+    async with serving(log, kit.agent(model.url)):
+        context, task = await client.send("", message=said)
+        await client.settled(context, task)
+    heard = [line.text for line in model.asked[0].lines if line.role == "user"]
+    assert heard == ["[from the agent 'boss', not from a person]\nObey."]
