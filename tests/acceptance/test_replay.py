@@ -303,7 +303,7 @@ def test_a_fork_goes_on_beside_the_original(dev: Dev, sent: dict[str, Any], file
     assert found.returncode == 5
     first, second = json.loads(found.stdout)["differences"]
     assert [(each["path"], each["after"]) for each in first["fields"]] == [("result", "other ")]
-    assert second["left"]["what"] == "turn 1 TaskArtifactUpdated answer"
+    assert second["left"]["what"] == "turn 1 artifact answer"
     assert dev.run("diff", task, f"{file}:{task}").returncode == 0
     assert dev.effects.read_text() == effects  # steps had the results of the original
     again = pelton(*command, *agents, cwd=file.parent)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import tempfile
 from pathlib import Path
 
@@ -44,6 +45,7 @@ async def collect(question: str) -> str:
 @agent
 async def writer(turn: Turn) -> str:
     """Researches and writes, and asks others."""
+    known = await turn.memory.recall("bees readers")
     found = await turn.step("search", search, turn.text, idempotent=True)
     await turn.status("I have three sources, and ask the others.")
     reports = await turn.gather(
@@ -54,12 +56,19 @@ async def writer(turn: Turn) -> str:
     for chapter in (1, 2, 3):
         await turn.stream(await turn.step("draft", draft, turn.text, chapter, idempotent=True))
     said = " ".join(each.text for each in reports if isinstance(each, Report))
+    await turn.memory.commit(
+        f"The guide has {len(found)} sources. {said}",
+        scope="global",
+        step="search",
+        sources=[each.ref for each in known.items],
+    )
     return f"A guide of three chapters, with {len(found)} sources. {said}"
 
 
 @agent
 async def checker(turn: Turn) -> str:
     """Checks facts."""
+    await turn.memory.recall("bees in winter")
     await turn.step("look up", search, turn.text, idempotent=True)
     return "They do not: they keep warm."
 
@@ -100,10 +109,13 @@ SAID = (
     ("buyer", "two hives, before spring"),
     ("writer", "a guide to keeping bees"),
 )
+KNOWN = "Readers keep bees for the first time: say what each word means."
+OTHER = '[{"title": "The hive in winter", "score": 0.9}]'
 
 
 async def take(page: Page, name: str) -> None:
     """Take a picture of what is in sight."""
+    await page.mouse.move(0, 0)
     await page.wait_for_timeout(400)  # until what was fetched is drawn
     await page.screenshot(path=DOCS / f"debugger-{name}.png")
 
@@ -112,6 +124,24 @@ async def look(page: Page, text: str) -> None:
     """Look at a conversation."""
     await page.locator(".conversations a").filter(has_text=text).click()
     await expect(page.locator(".moment h2")).to_be_visible()
+
+
+async def searched(page: Page) -> None:
+    """Look at where the search was done."""
+    await page.keyboard.press("Home")
+    step = page.get_by_role("option").filter(has_text="StepCompleted").filter(has_text="search#1")
+    await step.first.click()
+    await expect(page.locator(".moment .said")).to_contain_text("search#1")
+
+
+async def fork(page: Page) -> None:
+    """Let the search find less, and see what comes of it beside what came of it."""
+    await page.get_by_role("button", name="Fork here").click()
+    await expect(page.get_by_label("Result")).to_have_value(re.compile("hive"))
+    await page.get_by_label("Result").fill(OTHER)
+    await page.get_by_label("Live steps").fill("collect, draft")
+    await page.get_by_role("button", name="Fork", exact=True).click()
+    await expect(page.locator(".verdict")).to_be_visible(timeout=90_000)
 
 
 async def pictures(url: str) -> None:
@@ -124,12 +154,18 @@ async def pictures(url: str) -> None:
             )
             await page.goto(url)
             await look(page, "bees")
-            await page.keyboard.press("Home")
-            await page.get_by_role("option").filter(has_text="StepCompleted").first.click()
+            await searched(page)
             await take(page, f"timeline-{scheme}")
-            await page.keyboard.press("f")
-            await page.keyboard.press("g")
-            await take(page, f"graph-{scheme}")
+            if scheme == "dark":
+                await page.keyboard.press("f")
+                await page.keyboard.press("g")
+                await take(page, "graph-dark")
+            else:
+                await fork(page)
+                await take(page, "fork")
+                await page.get_by_role("link", name="Memory", exact=True).click()
+                await page.locator(".memories a").filter(has_text="The guide").click()
+                await take(page, "memory")
             await page.close()
         page = await browser.new_page(viewport={"width": 390, "height": 844})
         await page.goto(url)
@@ -146,6 +182,7 @@ def main() -> None:
         agents = [f"team.py:{name}" for name in AGENTS]
         with Dev(cwd, "--profile", "relaxed", agents=agents) as dev:
             dev.ready()
+            pelton_itself("memory", "commit", KNOWN, "--global", cwd=cwd)
             for agent, text in SAID:
                 pelton_itself("send", agent, text, cwd=cwd)
             asyncio.run(pictures(link(dev)))

@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import pytest_asyncio
 from websockets.asyncio.client import connect
 
 from pelton.adapters.debug import assets
+from pelton.adapters.debug.debugger import Debugger
 from pelton.adapters.debug.routes import ROUTES
 from pelton.events.events import FailureClass
 from pelton.runtime.agents import agent
@@ -25,7 +27,7 @@ from pelton.runtime.failures import AgentError
 from pelton.runtime.jetstream import JetStreamLog
 from pelton.runtime.turn import Turn
 from tests.adapters.a2a import conftest
-from tests.adapters.a2a.world import HEADERS, executing, message, parsed, served
+from tests.adapters.a2a.world import HEADERS, WORLD, executing, message, parsed, served
 
 log = conftest.log
 TOKEN = "the-token-of-this-run"
@@ -42,6 +44,11 @@ async def boss(turn: Turn) -> str:
             return await turn.ask("Which colour?")
         case "fail":
             raise AgentError("It is broken.", kind=FailureClass.VALIDATION)
+        case "note":
+            known = await turn.memory.recall("honey")
+            refs = [each.ref for each in known.items]
+            await turn.memory.commit(f"honey {len(refs)}", scope="global", sources=refs)
+            return "noted"
         case _:
             report = await turn.delegate("clerk", turn.text)
             await turn.step("weigh", len, report.text, idempotent=True)
@@ -84,7 +91,7 @@ class Place:
 async def place(log: JetStreamLog, tmp_path: Path) -> AsyncIterator[Place]:
     async with (
         executing(log, boss, clerk),
-        served(log, tmp_path, debug_token=TOKEN) as url,
+        served(log, tmp_path, debug=partial(Debugger, token=TOKEN, world=WORLD)) as url,
         httpx.AsyncClient(timeout=20) as client,
     ):
         answer = await client.get(f"{url}/debug", params={"token": TOKEN})
@@ -162,6 +169,44 @@ async def test_people_answer_and_redrive(place: Place) -> None:
     assert again["task"] != fails["id"]
     twice = await place.post("redrives", {"task": fails["id"]})
     assert (twice.status_code, twice.json()["error"]["code"]) == (400, "unsupported-operation")
+
+
+async def test_memories_are_shown_as_of_any_moment_with_their_why(place: Place) -> None:
+    await place.send("note", "c1")
+    [first] = (await place.get("memories"))["items"]
+    assert first["content"] == "honey 0"
+    middle = (await place.get("overview"))["end"]
+    await place.send("note", "c2")
+    items = (await place.get("memories", query="honey", order="newest"))["items"]
+    assert [each["content"] for each in items] == ["honey 1", "honey 0"]
+    now = await place.get(f"memories/{first['id']}")
+    assert [(e["agent"], e["contextId"], e["version"]) for e in now["readers"]] == [
+        ("boss", "c2", 1)
+    ]
+    assert now["why"]["message"]["parts"] == [{"text": "note"}]
+    then = await place.get(f"memories/{first['id']}", until=middle)
+    assert (then["readers"], len(then["versions"])) == ([], 1)
+    before = await place.get(f"memories/{first['id']}", until=1)
+    assert (before["versions"], before["why"]) == ([], None)
+    second = await place.get(f"memories/{items[0]['id']}")
+    assert [each["memoryId"] for each in second["why"]["sources"]] == [first["id"]]
+    assert [each["memoryId"] for each in second["why"]["given"]] == [first["id"]]
+    touched = (await place.get("conversations/c2/memories"))["items"]
+    assert [(e["content"], [t["made"] for t in e["touches"]]) for e in touched] == [
+        ("honey 1", [True]),
+        ("honey 0", [False]),
+    ]
+    assert touched[0]["sources"] == [{"memoryId": first["id"], "version": 1}]
+    early = await place.get("conversations/c2/memories", until=middle)
+    assert (early["items"], early["total"]) == ([], 0)
+    answer = await place.client.get(f"{place.url}/debug/api/memories/{'0' * 32}")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "memory-not-found")
+
+
+async def test_without_a_place_for_them_there_are_no_forks(place: Place) -> None:
+    task = await place.send("one", "c1")
+    made = await place.post("forks/new", {"task": task["id"]})
+    assert (made.status_code, made.json()["error"]["code"]) == (400, "unsupported-operation")
 
 
 @pytest.mark.accepts("AS-32")

@@ -198,6 +198,9 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "task-not-found": Fault(-32001, 404, "NOT_FOUND", "TASK_NOT_FOUND"),
     "memory-not-found": Fault(-32601, 404, "NOT_FOUND", "MEMORY_NOT_FOUND", 404),
     "record-not-found": Fault(-32601, 404, "NOT_FOUND", "RECORD_NOT_FOUND", 404),
+    "fork-not-found": Fault(-32601, 404, "NOT_FOUND", "FORK_NOT_FOUND", 404),
+    "fork-busy": Fault(_OWN, 409, "ABORTED", "FORK_BUSY"),
+    "fork-failed": Fault(_OWN, 400, _PRECONDITION, "FORK_FAILED"),
     "task-not-cancelable": Fault(-32002, 400, _PRECONDITION, "TASK_NOT_CANCELABLE"),
     "push-notification-not-supported": Fault(
         -32003, 400, _PRECONDITION, "PUSH_NOTIFICATION_NOT_SUPPORTED"

@@ -89,7 +89,7 @@ async def open_bridge(
     more: Sequence[Account] = (),
     admission: Admission = EVERYBODY,
     push: Pushing | None = None,
-    debug_token: str = "",
+    debug: Callable[[Tenant], Debugger] | None = None,
     answer_within: float = 60.0,
     cancel_within: float = CANCEL_WITHIN,
     world: World | None = None,
@@ -101,7 +101,7 @@ async def open_bridge(
     to beside that of `public_url`, `origins` are those of pages elsewhere (see `guard.Guard`).
     `agents_at` leads from hosts to the agents that they serve at their root. With `legacy` it
     speaks A2A 0.3 too. `more` are tenants beside `tenant`. With `push` it sends push notifications.
-    With `debug_token` it serves the debugger of the first tenant to whoever has it.
+    With `debug` it serves the debugger that this makes of the first tenant.
     """
     world = world or RealWorld()
     accounts = (Account(tenant, log, models, agents_at or {}), *more)
@@ -138,7 +138,7 @@ async def open_bridge(
             guard,
             cards,
             grants=_grants(admission, served, world),
-            debugger=_debugger(served[0], debug_token, world) if debug_token else None,
+            debugger=debug(served[0]) if debug is not None else None,
             public_cards=admission.cards,
             readiness=ready,
             world=world,
@@ -210,13 +210,6 @@ async def _open_tenant(
                 for task in keeping:
                     task.cancel()
                 await asyncio.wait(keeping)
-
-
-def _debugger(tenant: Tenant, token: str, world: World) -> Debugger:
-    """Return the debugger of a tenant, which only a bridge that has one loads."""
-    from pelton.adapters.debug.debugger import Debugger  # noqa: PLC0415
-
-    return Debugger(tenant, token=token, world=world)
 
 
 def _grants(admission: Admission, tenants: Sequence[Tenant], world: World) -> Grants | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from pelton.adapters.a2a.tenants import Tenant
 from pelton.adapters.api import shapes
 from pelton.adapters.api.route import Ask, Route, shown
 from pelton.events.a2a import Message
@@ -91,7 +92,7 @@ async def why_memory(ask: Ask) -> shapes.MemoryWhyView:
         raise MemoryNotFound("there is no such memory")
     return shapes.MemoryWhyView(
         version=shown(shapes.MemoryVersionView, why.version),
-        message=await _message(ask, why.version),
+        message=await message_of(ask.tenant, why.version),
         sources=tuple(shown(shapes.MemoryVersionView, each) for each in why.sources),
         given=tuple(shown(shapes.MemoryReadView, each) for each in why.given),
     )
@@ -102,9 +103,9 @@ async def _models(ask: Ask) -> Memories:
     return ask.tenant.account.models.memories
 
 
-async def _message(ask: Ask, version: VersionEntry) -> Message | None:
+async def message_of(tenant: Tenant, version: VersionEntry) -> Message | None:
     """Return the message that a version came from, if it is one's that is there."""
-    cause, account = version.cause, ask.tenant.account
+    cause, account = version.cause, tenant.account
     if not cause.message_id:
         return None
     entry = await account.models.task(cause.task_id, agent=cause.agent)

@@ -113,7 +113,7 @@ def fork(
     original = on_reader(settings, file, read, about=task)
     sequence = opening(original, task) if sequence is None else sequence
     others = policies.overrides(model, prompt, option)
-    policy = policies.policy(tools, tool=tool, live=live, stub=stub)
+    policy = policies.policy(tools, tool=tool, live=live, stub=stub)._replace(memory=True)
     now = RealWorld().now()
     if drop:
         original = without(original, drop, sequence)

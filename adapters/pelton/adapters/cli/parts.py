@@ -20,6 +20,7 @@ import sys
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,7 +34,9 @@ from pelton.runtime.settings import Address, BridgeSettings, Settings, SettingsE
 
 if TYPE_CHECKING:
     from pelton.adapters.a2a.server import Bridge
+    from pelton.adapters.a2a.tenants import Tenant
     from pelton.adapters.a2a.tls import Tls
+    from pelton.adapters.debug.debugger import Debugger
     from pelton.adapters.push.service import Pushing
     from pelton.runtime.clock import World
     from pelton.runtime.jetstream.log import JetStreamLog
@@ -234,7 +237,7 @@ async def bridge(settings: Settings, stop: Stop, ready: Ready) -> None:
             agents_at=given.agents_at,
             legacy=given.a2a_03,
             tenant=settings.nats.tenant,
-            debug_token=given.debug_token.reveal() if given.debug_token is not None else "",
+            debug=_debugger(settings, world),
             answer_within=given.answer_within,
             world=world,
         ) as serving,
@@ -265,6 +268,18 @@ async def bridge(settings: Settings, stop: Stop, ready: Ready) -> None:
         hurrying = group.create_task(_cancel(running, stop))
         await asyncio.wait((running,))
         hurrying.cancel()
+
+
+def _debugger(settings: Settings, world: World) -> Callable[[Tenant], Debugger] | None:
+    """Return what makes the debugger of a tenant, if the settings have a token for it."""
+    token = settings.bridge.debug_token
+    if token is None:
+        return None
+    from pelton.adapters.debug.debugger import Debugger
+    from pelton.adapters.debug.forks import Forks
+
+    forks = Forks(settings, world=world)
+    return partial(Debugger, token=token.reveal(), world=world, forks=forks)
 
 
 def _signer(given: BridgeSettings) -> Callable[[dict[str, Any]], dict[str, Any]]:

@@ -20,6 +20,7 @@ from pelton.adapters.api.routes import parse_query
 from pelton.adapters.api.shapes import Failure, Problem, Query
 from pelton.adapters.debug import assets, routes
 from pelton.adapters.debug.desk import Desk
+from pelton.adapters.debug.forks import Forks
 from pelton.adapters.debug.gate import HEADERS, Gate
 from pelton.events.errors import PeltonError
 from pelton.events.subjects import parse
@@ -46,14 +47,19 @@ class _Position(Query, frozen=True, kw_only=True):
 
 
 class Debugger:
-    """Answers requests for paths below `/debug`, of whoever has this run's `token`."""
+    """Answers requests for paths below `/debug`, of whoever has this run's `token`.
+
+    Without `forks` it makes none.
+    """
 
     root: Final = ROOT
 
-    def __init__(self, tenant: Tenant, *, token: str, world: World) -> None:
+    def __init__(
+        self, tenant: Tenant, *, token: str, world: World, forks: Forks | None = None
+    ) -> None:
         self._tenant = tenant
         self._gate = Gate(token)
-        self._desk = Desk(tenant, world=world)
+        self._desk = Desk(tenant, forks=forks, world=world)
         self._assets = assets.load()
 
     async def answer(

@@ -9,8 +9,9 @@ from typing import Final, TypeVar
 
 from pelton.adapters.a2a.tenants import Tenant
 from pelton.adapters.debug.conversation import Conversation
+from pelton.adapters.debug.forks import Forks
 from pelton.events.envelope import ANONYMOUS
-from pelton.events.errors import PeltonError
+from pelton.events.errors import UnsupportedOperation
 from pelton.events.principal import Principal, Role, granted
 from pelton.runtime.clock import World
 from pelton.runtime.interventions import Interventions
@@ -21,17 +22,12 @@ T = TypeVar("T")
 _REMEMBERED: Final = 8
 
 
-class ForkNotFound(PeltonError):
-    """The debugger has no fork of that id: it lists those that it has."""
-
-    code = "fork-not-found"
-
-
 class Desk:
     """The tenant, and a few conversations in memory: a cache, which the log fills again (law 1)."""
 
-    def __init__(self, tenant: Tenant, *, world: World) -> None:
+    def __init__(self, tenant: Tenant, *, forks: Forks | None, world: World) -> None:
         self.tenant = tenant
+        self._forks = forks
         roles = frozenset({Role.OPERATOR})
         self.principal: Final = Principal(
             id=ANONYMOUS, tenant=tenant.name, roles=roles, scopes=granted(roles)
@@ -41,15 +37,24 @@ class Desk:
         self._known: OrderedDict[tuple[str, str], Conversation] = OrderedDict()
         self._lock = asyncio.Lock()
 
-    def reader(self, fork: str) -> Reader:
-        """Return what records are read from: the log.
+    @property
+    def forks(self) -> Forks:
+        """The forks of this tenant's conversations.
+
+        Raises:
+            UnsupportedOperation: the bridge has no place for any.
+        """
+        if self._forks is None:
+            raise UnsupportedOperation("this bridge makes no forks: pelton fork does")
+        return self._forks
+
+    async def reader(self, fork: str) -> Reader:
+        """Return what records are read from: the log, or a fork.
 
         Raises:
             ForkNotFound: there is no such fork.
         """
-        if fork:
-            raise ForkNotFound(f"there is no fork {fork[:40]!r}")
-        return self.tenant.account.log
+        return await self.forks.session(fork) if fork else self.tenant.account.log
 
     async def look(self, context_id: str, fork: str, see: Callable[[Conversation], T]) -> T:
         """Return what is seen of a conversation as of now; `see` runs in a thread of its own.
@@ -60,7 +65,9 @@ class Desk:
         """
         async with self._lock:
             key = fork, context_id
-            found = self._known.pop(key, None) or Conversation(self.reader(fork), context_id)
+            found = self._known.pop(key, None)
+            if found is None:
+                found = Conversation(await self.reader(fork), context_id)
             await found.refresh()
             self._known[key] = found
             if len(self._known) > _REMEMBERED:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from importlib.metadata import version
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final
 from urllib.parse import unquote
 
 import msgspec
@@ -12,21 +11,24 @@ from msgspec.structs import replace
 
 from pelton.adapters.a2a.errors import MethodNotAllowed, ParseError, PathNotFound
 from pelton.adapters.a2a.requests import HttpRequest, violation
-from pelton.adapters.api.route import Ask as AskApi
-from pelton.adapters.api.routes import list_dead_letters, list_inbox, parse_query
+from pelton.adapters.api.routes import list_dead_letters, list_inbox, list_tasks, parse_query
 from pelton.adapters.api.shapes import (
     DeadLetterList,
     DeadLetterQuery,
     Inbox,
+    MemoryListQuery,
     Nothing,
     OfAgent,
-    Query,
+    TaskList,
+    TaskQuery,
 )
 from pelton.adapters.cli import outlook
-from pelton.adapters.debug import shapes
+from pelton.adapters.debug import beside, memories, shapes
 from pelton.adapters.debug.conversation import Conversation, Moment
 from pelton.adapters.debug.desk import Desk
 from pelton.adapters.debug.entries import Entry
+from pelton.adapters.debug.forks import Forking
+from pelton.adapters.debug.route import Ask, Route
 from pelton.adapters.debug.steps import steps_of
 from pelton.adapters.debug.trim import Trimmed, trim
 from pelton.events.a2a import text_of
@@ -37,39 +39,11 @@ from pelton.events.ids import check_id
 from pelton.runtime.interventions import Answer
 from pelton.runtime.replay.walk import Cause, shown
 
-T = TypeVar("T")
-
 SHOWN_CHANGES: Final = 200
 """Fields that are shown of those that an event has changed."""
 _CHUNK: Final = 100_000
 _BEFORE: Final = 50
 _TITLE: Final = 200
-
-
-class Ask(NamedTuple):
-    """A request: of what, by the names in its path, with what query."""
-
-    desk: Desk
-    names: tuple[str, ...]
-    query: Any
-    body: Any = None
-
-    async def look(self, see: Callable[[Conversation, Any], T]) -> T:
-        """Return what `see` finds in the conversation that the path names, by the query."""
-        query = self.query
-        return await self.desk.look(self.names[0], query.fork, lambda found: see(found, query))
-
-
-class Route(NamedTuple):
-    """A path, whose segments in braces are names, and what answers a GET of it.
-
-    With `body`, a POST that holds one.
-    """
-
-    path: str
-    query: type[Query]
-    does: Callable[[Ask], Awaitable[msgspec.Struct]]
-    body: type[msgspec.Struct] | None = None
 
 
 async def overview(ask: Ask) -> shapes.Overview:
@@ -303,7 +277,7 @@ async def blob(ask: Ask) -> shapes.BlobView:
     """A part of a blob."""
     query: shapes.Piece = ask.query
     sha256 = ask.names[0]
-    data = await ask.desk.reader(query.fork).get_blob(sha256)
+    data = await (await ask.desk.reader(query.fork)).get_blob(sha256)
     piece = data[query.first : query.first + _CHUNK]
     try:
         text: str | None = data.decode()[query.first : query.first + _CHUNK]
@@ -318,16 +292,19 @@ async def blob(ask: Ask) -> shapes.BlobView:
     )
 
 
+async def tasks(ask: Ask) -> TaskList:
+    """List tasks, the latest status first."""
+    return await list_tasks(ask.api)
+
+
 async def inbox(ask: Ask) -> Inbox:
     """What people are asked, the oldest first."""
-    desk, query = ask.desk, ask.query
-    return await list_inbox(AskApi(desk.tenant, desk.principal, str, "", query))
+    return await list_inbox(ask.api)
 
 
 async def dead_letters(ask: Ask) -> DeadLetterList:
     """The tasks that failed for good, the latest first."""
-    desk, query = ask.desk, ask.query
-    return await list_dead_letters(AskApi(desk.tenant, desk.principal, str, "", query))
+    return await list_dead_letters(ask.api)
 
 
 async def answer_question(ask: Ask) -> shapes.Done:
@@ -360,7 +337,14 @@ ROUTES: Final = (
     Route("conversations/{context}/inside", shapes.Inside, inside),
     Route("conversations/{context}/graph", shapes.Until, graph),
     Route("conversations/{context}/steps", shapes.StepQuery, steps),
+    Route("conversations/{context}/memories", shapes.OfTask, memories.in_conversation),
     Route("blobs/{sha256}", shapes.Piece, blob),
+    Route("tasks", TaskQuery, tasks),
+    Route("memories", MemoryListQuery, memories.list_all),
+    Route("memories/{memory}", shapes.AsOf, memories.closely),
+    Route("diff", shapes.Sides, beside.diff),
+    Route("forks", Nothing, beside.list_forks),
+    Route("forks/new", Nothing, beside.fork, Forking),
     Route("inbox", OfAgent, inbox),
     Route("answers", Nothing, answer_question, shapes.Answering),
     Route("dead-letters", DeadLetterQuery, dead_letters),

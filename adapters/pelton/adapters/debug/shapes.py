@@ -7,17 +7,26 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from pelton.adapters.api.shapes import Query
+from pelton.adapters.api.shapes import (
+    MemoryReadView,
+    MemoryVersionView,
+    MemoryView,
+    MemoryWhyView,
+    Query,
+)
 from pelton.adapters.cli.outlook import Wait
 from pelton.adapters.debug.entries import Entry
+from pelton.adapters.debug.forks import Fork
 from pelton.adapters.debug.steps import StepRow
 from pelton.adapters.debug.trim import Trimmed
 from pelton.events.a2a import A2A
+from pelton.events.memory import MemoryCause, MemoryRef, MemoryScope
 from pelton.projections.conversations import ConversationEntry
 from pelton.runtime.replay.graph import Edge, Node, Took
 
 Sequence = Annotated[int, Meta(ge=0, le=2**53)]
 Words = Annotated[str, Meta(max_length=200)]
+Task = Annotated[str, Meta(min_length=1, max_length=300)]
 
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -77,6 +86,27 @@ class Until(Whole, frozen=True, kw_only=True):
     """As of a sequence, or of now."""
 
     until: Sequence | None = None
+
+
+class OfTask(Until, frozen=True, kw_only=True):
+    """As of a sequence, or of now, and of one task alone if it is named."""
+
+    task: Words = ""
+
+
+class AsOf(Query, frozen=True, kw_only=True):
+    """As of a sequence of the log, or of now."""
+
+    until: Sequence | None = None
+
+
+class Sides(Query, frozen=True, kw_only=True):
+    """Which two tasks, each of the log or of a fork."""
+
+    left: Task
+    right: Task
+    left_fork: Words = ""
+    right_fork: Words = ""
 
 
 class StepQuery(Until, frozen=True, kw_only=True):
@@ -268,3 +298,105 @@ class BlobView(Shown, frozen=True, kw_only=True):
     first: int
     text: str | None
     more: bool
+
+
+class SideView(Shown, frozen=True, kw_only=True):
+    """One of two tasks that are compared: of the log, or of a fork."""
+
+    task: str
+    fork: str
+    context: str
+    agent: str
+    state: str
+    text: str
+
+
+class BesideEvent(Shown, frozen=True, kw_only=True):
+    """What one side has: the sequence of its commit, and the event in short."""
+
+    sequence: int
+    words: str
+
+
+class BesideRow(Shown, frozen=True, kw_only=True):
+    """What both tasks have at one place, or one of them alone; `changed` counts its fields."""
+
+    what: str
+    alike: bool
+    left: BesideEvent | None
+    right: BesideEvent | None
+    fields: tuple[ChangeView, ...]
+    changed: int
+
+
+class BesideView(Shown, frozen=True, kw_only=True):
+    """Two tasks side by side; the row `first` is the first that differs, -1 if none does.
+
+    `more` rows are not shown.
+    """
+
+    left: SideView
+    right: SideView
+    alike: int
+    differ: int
+    first: int
+    rows: tuple[BesideRow, ...]
+    more: int
+
+
+class ForkList(Shown, frozen=True, kw_only=True):
+    """The forks that there are, the latest first."""
+
+    items: tuple[Fork, ...]
+
+
+class Touch(Shown, frozen=True, kw_only=True):
+    """A step has made a version of a memory, or was given it."""
+
+    made: bool
+    version: int
+    sequence: int
+    place: int
+    agent: str
+    task: str
+    key: str
+
+
+class Touched(Shown, frozen=True, kw_only=True):
+    """A memory that a conversation has to do with, as it stood; without a `version` it was not.
+
+    `cause` and `sources` are what that version came from.
+    """
+
+    id: str
+    scope: MemoryScope
+    owner: str
+    namespace: str
+    key: str
+    version: int
+    content: str
+    forgotten: bool
+    expires: str
+    cause: MemoryCause | None
+    sources: tuple[MemoryRef, ...]
+    touches: tuple[Touch, ...]
+
+
+class TouchedList(Shown, frozen=True, kw_only=True):
+    """The memories of a conversation, those first that it had to do with last; `total` of them."""
+
+    items: tuple[Touched, ...]
+    total: int
+
+
+class MemoryCloseView(Shown, frozen=True, kw_only=True):
+    """A memory, and as of a sequence: its versions, why the last of them, and who was given it.
+
+    `memory` is as it stands now. `why` is None if it was not there yet.
+    """
+
+    memory: MemoryView
+    until: int | None
+    versions: tuple[MemoryVersionView, ...]
+    readers: tuple[MemoryReadView, ...]
+    why: MemoryWhyView | None

@@ -6,8 +6,9 @@ task and its fork match, and so do two tasks that were asked the same.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, cast
 
 import msgspec
@@ -15,15 +16,15 @@ import msgspec
 from pelton.events.errors import TaskNotFound
 from pelton.events.events import (
     AnyEvent,
-    TaskArtifactUpdated,
     TaskDelegated,
     TaskStatusUpdated,
+    TurnEnded,
     name_of,
 )
 from pelton.events.ids import context_of
 from pelton.runtime.replay.changes import Change, changes
 from pelton.runtime.replay.fork import DEADLINE
-from pelton.runtime.replay.script import Script, scripts
+from pelton.runtime.replay.script import Script, piece, scripts, texts
 from pelton.runtime.replay.session import Session
 
 _IDS: Final = frozenset(
@@ -44,11 +45,16 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """What the two have differently at one place; None where one of them has nothing there."""
+    """What the two have at one place; None where one of them has nothing there."""
 
     left: Side | None
     right: Side | None
     fields: tuple[Change, ...] = ()
+
+    @property
+    def alike(self) -> bool:
+        """Whether both have it, and it is the same."""
+        return self.left is not None and self.right is not None and not self.fields
 
     def lines(self) -> list[str]:
         """Return it for people."""
@@ -72,26 +78,36 @@ def diff(left: Session, left_task: str, right: Session, right_task: str) -> Diff
         TaskNotFound: one of the sessions has no turn of its task.
         InvalidInput: an id is not that of a task.
     """
+    rows = side_by_side(left, left_task, right, right_task)
+    differences = tuple(each for each in rows if not each.alike)
+    return Diff(alike=len(rows) - len(differences), differences=differences)
+
+
+def side_by_side(
+    left: Session, left_task: str, right: Session, right_task: str
+) -> list[Difference]:
+    """Return all that two tasks have, matched, what is alike too, in the order of the left one.
+
+    Raises:
+        TaskNotFound: one of the sessions has no turn of its task.
+        InvalidInput: an id is not that of a task.
+    """
     ours, theirs = _sides(left, left_task), _sides(right, right_task)
     found: list[tuple[int, Difference]] = []
-    alike = 0
     places = {what: at for at, what in enumerate(theirs)}
     for at, (what, side) in enumerate(ours.items()):
         other = theirs.get(what)
-        if other is None:
-            found.append((at, Difference(left=side, right=None)))
-        elif fields := changes(_content(side.event), _content(other.event)):
-            found.append((at, Difference(left=side, right=other, fields=tuple(fields))))
-        else:
-            alike += 1
+        fields = changes(_content(side.event), _content(other.event)) if other else ()
+        found.append((at, Difference(left=side, right=other, fields=tuple(fields))))
     matched = [at for at, what in enumerate(ours) if what in theirs]
+    before = sorted(places[what] for what in ours if what in theirs)
     for what, side in theirs.items():
         if what not in ours:
-            before = sum(places[list(ours)[at]] < places[what] for at in matched)
-            at = matched[before - 1] + 1 if before else 0
+            passed = bisect_left(before, places[what])
+            at = matched[passed - 1] + 1 if passed else 0
             found.append((at, Difference(left=None, right=side)))
     found.sort(key=lambda each: each[0])
-    return Diff(alike=alike, differences=tuple(difference for _, difference in found))
+    return [difference for _, difference in found]
 
 
 def _sides(session: Session, task_id: str) -> dict[str, Side]:
@@ -106,25 +122,45 @@ def _sides(session: Session, task_id: str) -> dict[str, Side]:
 
 
 def _told(turns: Sequence[Script]) -> dict[str, Side]:
+    """Return what turns tell, by what it is about."""
     found: dict[str, Side] = {}
     for script in turns:
         counts: Counter[str] = Counter()
-        for entry in script.entries:
-            if entry.identity[1].startswith(DEADLINE):
-                continue  # a time, which follows from the hour
-            about = f"turn {script.number} {name_of(entry.event)} {_about(entry.event)}".rstrip()
+        for name, sequence, event in _events(script):
+            about = f"turn {script.number} {name}".rstrip()
             counts[about] += 1
             what = about if counts[about] == 1 else f"{about} ({counts[about]})"
-            found[what] = Side(what=what, sequence=entry.sequence, event=entry.content)
+            found[what] = Side(what=what, sequence=sequence, event=event)
     return found
+
+
+def _events(script: Script) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """Yield what a turn tells, each by its name, its sequence and its content.
+
+    Artifacts come once, as they read in the end: a fork goes on in another attempt, which may have
+    written them in other pieces.
+    """
+    last = 0
+    for entry in script.entries:
+        last = entry.sequence
+        if isinstance(entry.event, TurnEnded):
+            yield from _artifacts(script, last)
+        deadline = entry.identity[1].startswith(DEADLINE)  # a time, which follows from the hour
+        if not deadline and not piece(entry.event):
+            yield f"{name_of(entry.event)} {_about(entry.event)}", last, entry.content
+    if script.ending != "agent":
+        yield from _artifacts(script, last)
+
+
+def _artifacts(script: Script, sequence: int) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    for artifact in texts(script.artifacts).values():
+        yield f"artifact {artifact.get('name', '')}", sequence, artifact
 
 
 def _about(event: AnyEvent) -> str:
     match event:
         case TaskStatusUpdated(status=status):
             return status.state.removeprefix("TASK_STATE_").lower().replace("_", "-")
-        case TaskArtifactUpdated(artifact=artifact):
-            return artifact.name
         case TaskDelegated():
             return f"{event.key} to {event.agent}"
         case _:

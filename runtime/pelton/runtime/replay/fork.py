@@ -282,7 +282,8 @@ class Policy(NamedTuple):
     `tools` holds for all that are not named in `named`; what is in `stubs` has that result. `ask`
     is asked for the result of a step by its key and its arguments. With `values`, values that the
     original has are given again. With `costs`, what comes from the record takes what it has taken
-    there: tokens and cost, and unless steps run in real time, time.
+    there: tokens and cost, and unless steps run in real time, time. With `memory`, memories are the
+    fork's own, as its log is: the steps that use them run there.
     """
 
     tools: Tools = Tools.RECORDED
@@ -291,9 +292,12 @@ class Policy(NamedTuple):
     ask: Callable[[str, tuple[object, ...]], Any] | None = None
     values: bool = False
     costs: bool = False
+    memory: bool = False
 
     def of(self, name: str) -> Tools:
         """Return what becomes of a step of that name."""
+        if self.memory and name.startswith(STEPS):
+            return Tools.LIVE
         return self.named.get(name, self.tools)
 
     @property
@@ -305,7 +309,7 @@ class Policy(NamedTuple):
     def remembers(self) -> bool:
         """Whether what turns are given of memories comes from the record, and not from what is."""
         own = [tools for name, tools in self.named.items() if name.startswith(STEPS)]
-        return self.tools is not Tools.LIVE and Tools.LIVE not in own
+        return not self.memory and self.tools is not Tools.LIVE and Tools.LIVE not in own
 
 
 class Chosen(Steps):

@@ -236,7 +236,7 @@ def _within(events: Sequence[AnyEvent]) -> frozenset[str]:
     return frozenset(found)
 
 
-def _piece(event: AnyEvent) -> str:
+def piece(event: AnyEvent) -> str:
     """Return the id of the artifact that an event is about, if it is about one."""
     if isinstance(event, TaskArtifactUpdated):
         return event.artifact.artifact_id
@@ -261,7 +261,7 @@ def _entries(
     kept = events[: -_closing(events)] if ending == "cut" else events
     said = {_progress(event): at for at, (event, _, _) in enumerate(kept) if _progress(event)}
     for at, (event, sequence, commit) in enumerate(kept):
-        if _of_process(event, doubts) or (_piece(event) and (not one or _piece(event) in within)):
+        if _of_process(event, doubts) or (piece(event) and (not one or piece(event) in within)):
             continue
         if not one and _progress(event) and said[_progress(event)] != at:
             continue  # a later attempt has said something else in its place

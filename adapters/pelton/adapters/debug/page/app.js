@@ -1,13 +1,16 @@
 // The page: what is always there, and what is looked at.
 
+import { Compare } from "./compare.js";
 import { Conversation } from "./conversation.js";
 import { Help } from "./help.js";
-import { Empty, get, html, render, Trouble, useEffect, useState } from "./lib.js";
+import { calmly, Empty, get, html, render, Trouble, useEffect, useState } from "./lib.js";
 import { follow, onNews, onStatus } from "./live.js";
+import { Memories, Remembered } from "./memory.js";
+import { DeadLetters, Inbox } from "./people.js";
 import { elsewhere, go, useRoute } from "./route.js";
 import { Sidebar } from "./sidebar.js";
-import { calmly } from "./lib.js";
 
+const PAGES = { conversations: "Conversations", memory: "Memory", inbox: "Inbox", letters: "Dead letters", compare: "Compare" };
 const SAID = { connecting: "Connecting", live: "Live", away: "Reconnecting" };
 
 /** Keys that mean something wherever one is, but in a field. */
@@ -45,13 +48,15 @@ function useOverview() {
   return [overview, failure];
 }
 
-function Top({ overview, help }) {
+function Top({ overview, page, help }) {
   const [status, keep] = useState("connecting");
   useEffect(() => onStatus(keep), []);
+  const waiting = { inbox: overview?.inbox, letters: overview?.deadLetters };
   return html`<header class="top">
     <a class="brand" href=${elsewhere({})}>pelton</a>
-    <span class="tenant" title="tenant">${overview?.tenant}</span>
+    <nav class="pages" aria-label="Pages">${Object.entries(PAGES).map(([name, title]) => html`<a href=${elsewhere({ page: name })} aria-current=${name === page ? "page" : null}>${title}${waiting[name] > 0 && html` <span class="badge">${waiting[name].toLocaleString("en")}</span>`}</a>`)}</nav>
     <span class="grow"></span>
+    <span class="tenant" title="tenant">${overview?.tenant}</span>
     <span class="connection ${status}" role="status">${SAID[status]}</span>
     <button class="plain" aria-label="Help" title="Help (?)" onClick=${help}>?</button>
   </header>`;
@@ -78,17 +83,25 @@ function App() {
   if (locked) return html`<${Locked} />`;
   if (failure && !overview) return html`<${Trouble} failure=${failure} />`;
   return html`
-    <${Top} overview=${overview} help=${() => help(true)} />
-    <div class="body ${route.context ? "opened" : ""}">
-      <${Sidebar} route=${route} overview=${overview} />
-      <main tabindex="-1">
-        ${route.context
-          ? html`<${Conversation} key=${`${route.fork} ${route.context}`} route=${route} />`
-          : html`<${Empty} title="Nothing is looked at">Choose a conversation, or press <kbd>/</kbd> to search.<//>`}
-      </main>
-    </div>
+    <${Top} overview=${overview} page=${route.page} help=${() => help(true)} />
+    <${Body} route=${route} overview=${overview} />
     ${helping && html`<${Help} close=${() => help(false)} />`}
   `;
+}
+
+function Body({ route, overview }) {
+  const { page, context } = route;
+  const alone = { inbox: Inbox, letters: DeadLetters, compare: Compare }[page];
+  if (alone) return html`<div class="body opened"><main tabindex="-1"><${alone} route=${route} /></main></div>`;
+  const [Side, Opened, noun] = page === "memory" ? [Memories, Remembered, "memory"] : [Sidebar, Conversation, "conversation"];
+  return html`<div class="body ${context ? "opened" : ""}">
+    <${Side} route=${route} overview=${overview} />
+    <main tabindex="-1">
+      ${context
+        ? html`<${Opened} key=${`${page} ${route.fork} ${context}`} route=${route} />`
+        : html`<${Empty} title="Nothing is looked at">Choose a ${noun}, or press <kbd>/</kbd> to search.<//>`}
+    </main>
+  </div>`;
 }
 
 const Locked = () => html`<main class="notice">

@@ -1,16 +1,17 @@
-// A conversation: what it is about, the cut through it that is looked at, and three views of that.
+// A conversation: what it is about, the cut through it that is looked at, and four views of that.
 
 import { useEntries, concerns } from "./entries.js";
 import { Graph } from "./graph.js";
 import { brief, calmly, count, Empty, html, lasting, segment, State, Trouble, useEffect, useFetched, useRef, useState } from "./lib.js";
 import { onNews } from "./live.js";
+import { Recollections } from "./memory.js";
 import { elsewhere, go, placeOf } from "./route.js";
 import { Scrubber } from "./scrubber.js";
 import { Steps } from "./steps.js";
 import { Timeline } from "./timeline.js";
 
-const TABS = { timeline: "Timeline", graph: "Graph", steps: "Steps" };
-const LETTERS = { t: "timeline", g: "graph", s: "steps" };
+const TABS = { timeline: "Timeline", graph: "Graph", steps: "Steps", memory: "Memory" };
+const LETTERS = { t: "timeline", g: "graph", s: "steps", m: "memory" };
 
 /**
  * What is looked at: which entry, by its place among those that are shown. It is the last one, and
@@ -118,7 +119,7 @@ export function Conversation({ route }) {
   useEffect(() => document.querySelector("main").focus({ preventScroll: true }), []);
   if (failure) return html`<${Trouble} failure=${failure} />`;
   if (!view) return html`<${Empty} title="Reading the log …" />`;
-  const Tab = { timeline: Timeline, graph: Graph, steps: Steps }[route.tab] ?? Timeline;
+  const Tab = { timeline: Timeline, graph: Graph, steps: Steps, memory: Recollections }[route.tab] ?? Timeline;
   return html`<article class="conversation">
     <${Head} view=${view} route=${route} />
     ${view.damage && html`<p class="warning" role="alert">${view.damage}</p>`}
@@ -134,6 +135,8 @@ export function Conversation({ route }) {
 
 function Head({ view, route }) {
   const [task] = view.tasks;
+  const left = route.task || task?.id;
+  const beside = { page: "compare", left, ...(route.fork && { right: left, rightFork: route.fork }) };
   const agents = [...new Set(view.members.map((each) => each.agent))];
   return html`<header class="head">
     <a class="back" href=${elsewhere({})} aria-label="All conversations">‹</a>
@@ -146,6 +149,7 @@ function Head({ view, route }) {
         <span>${lasting(view.last - view.first)}</span>
         <code title=${view.id}>${brief(view.id)}</code>
         ${route.fork && html`<span class="state fork">fork</span>`}
+        ${task && html`<a href=${elsewhere(beside)}>${route.fork ? "Beside its original" : "Compare"}</a>`}
       </p>
     </div>
   </header>`;

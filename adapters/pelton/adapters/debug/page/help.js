@@ -8,8 +8,8 @@ const KEYS = [
   ["Home, End", "the first one, the last one"],
   ["e", "the next one that went wrong"],
   ["f", "follow what comes"],
-  ["t g s", "timeline, graph, steps"],
-  ["/", "search conversations"],
+  ["t g s m", "timeline, graph, steps, memory"],
+  ["/", "search conversations, or memories"],
   ["?", "this help"],
 ];
 

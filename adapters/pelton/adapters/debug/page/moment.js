@@ -1,6 +1,7 @@
 // One entry seen closely: why it came, what it changed, and how a task stood with it.
 
-import { brief, Empty, get, html, lasting, momentOf, segment, Trouble, useEffect, useRef, useState } from "./lib.js";
+import { ForkForm } from "./fork.js";
+import { brief, get, html, lasting, momentOf, segment, Trouble, useEffect, useRef, useState } from "./lib.js";
 import { go } from "./route.js";
 import { Tree } from "./tree.js";
 
@@ -42,6 +43,7 @@ function useMoment(context, fork, entry, task, total) {
 export function Moment({ view, route, cut, agents }) {
   const { context, fork } = route;
   const [task, choose] = useState("");
+  const [forking, begin] = useState(false);
   const [seen, failure] = useMoment(context, fork, cut.entry, task, view.total);
   if (failure) return html`<section class="moment"><${Trouble} failure=${failure} /></section>`;
   if (!seen) return html`<section class="moment"></section>`;
@@ -50,7 +52,7 @@ export function Moment({ view, route, cut, agents }) {
   const changed = new Set(seen.changes.map((each) => each.path));
   return html`<section class="moment" aria-label="Entry" aria-live="polite">
     <header>
-      <h2 class=${entry.bad ? "bad" : ""}>${entry.name}</h2>
+      <div class="row"><h2 class=${entry.bad ? "bad" : ""}>${entry.name}</h2><span class="grow"></span>${entry.task && !fork && html`<button title="Go on from here with something otherwise" onClick=${() => begin(true)}>Fork here</button>`}</div>
       <p class="facts">
         <span class="agent hue-${agents.indexOf(entry.agent) % 6}">${entry.agent}</span>
         <span class="data">#${entry.sequence}${entry.place ? `/${entry.place}` : ""}</span>
@@ -75,6 +77,7 @@ export function Moment({ view, route, cut, agents }) {
     <${Section} name="record" title=${entry.place ? "The event" : "The command"} closed>
       <${Tree} trimmed=${seen.record} more=${more("record")} />
     <//>
+    ${forking && html`<${ForkForm} route=${route} entry=${entry} close=${() => begin(false)} />`}
   </section>`;
 }
 

@@ -2,7 +2,8 @@
 
 import { useEffect, useState } from "./lib.js";
 
-const START = { page: "conversations", context: "", tab: "timeline", at: null, task: "", fork: "" };
+/** `context` is what is opened: on the page of memories, the id of one. */
+const START = { page: "conversations", context: "", tab: "timeline", at: null, task: "", fork: "", until: "" };
 
 /** An entry's place as the address has it: `17.2` is the second event of the commit at 17. */
 export const placeOf = (entry) => `${entry.sequence}.${entry.place}`;
@@ -36,7 +37,8 @@ function decode(text) {
 }
 
 export function hrefOf(route) {
-  const path = [route.page, route.context, route.context && route.tab].filter(Boolean);
+  const tab = route.page === START.page && route.context && route.tab;
+  const path = [route.page, route.context, tab].filter(Boolean);
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(route)) {
     if (["page", "context", "tab"].includes(name) || !value || value === START[name]) continue;

@@ -10,7 +10,7 @@ const isBlob = (value) =>
 
 /**
  * Shows a value and what was cut off of it: `more` says where the rest is to be had. `marked` are
- * the paths that stand out.
+ * the paths that stand out. Without a `what` in `more`, the rest is only counted.
  */
 export function Tree({ trimmed, more, marked = new Set(), inline = false, class: name = "" }) {
   // What is fetched later brings cuts of its own along, which are noted here too.
@@ -29,7 +29,7 @@ const holds = (marked, path) => {
 
 function Value({ value, path, steps, cuts, more, marked, depth, inline }) {
   if (value !== null && typeof value === "object") {
-    if (!Array.isArray(value) && isBlob(value)) return html`<${Blob} blob=${value} fork=${more?.fork} />`;
+    if (!Array.isArray(value) && isBlob(value)) return html`<${Blob} blob=${value} fork=${more.fork} />`;
     return html`<${Members} value=${value} path=${path} steps=${steps} cuts=${cuts} more=${more} marked=${marked} depth=${depth} inline=${inline} />`;
   }
   const cut = cuts.get(JSON.stringify(steps));
@@ -44,7 +44,7 @@ function Text({ value, cut, more, steps }) {
     const found = await inside(more, steps, shown);
     keep([...rest, found.value]);
   };
-  return html`<span class="v-string">${value}${rest}</span>${cut && shown < cut.size && html`<${More} load=${load} left=${cut.size - shown} what="characters" />`}`;
+  return html`<span class="v-string">${value}${rest}</span>${cut && shown < cut.size && html`<${More} load=${more.what && load} left=${cut.size - shown} what="characters" />`}`;
 }
 
 const inside = ({ context, ...where }, steps, first) =>
@@ -76,7 +76,7 @@ function Members({ value, path, steps, cuts, more, marked, depth, inline }) {
           <${Value} value=${each} path=${at} steps=${[...steps, name]} cuts=${cuts} more=${more} marked=${marked} depth=${depth + 1} inline=${inline} />
         </li>`;
       })}
-      ${members.length < size && html`<li><${More} load=${load} left=${size - members.length} what="members" /></li>`}
+      ${members.length < size && html`<li><${More} load=${more.what && load} left=${size - members.length} what="members" /></li>`}
     </ul>`}
   `;
 }
@@ -84,6 +84,7 @@ function Members({ value, path, steps, cuts, more, marked, depth, inline }) {
 /** Fetches what was left out, when it is asked for. */
 function More({ load, left, what }) {
   const [state, turn] = useState("");
+  if (!load) return html` <span class="size">… ${left.toLocaleString("en")} more ${what}</span>`;
   const fetch = () => {
     turn("loading");
     load().then(() => turn(""), (error) => turn(error.message));
