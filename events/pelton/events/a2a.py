@@ -42,16 +42,21 @@ class TaskState(enum.StrEnum):
     REJECTED = "TASK_STATE_REJECTED"
 
 
-class BlobRef(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+class BlobRef(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False
+):
     """Bulk that was stored once, by content hash (law 8). Never leaves the bridge.
 
     `member` names the member of the part that the bytes are the value of: `text` (UTF-8), `raw`
-    (the bytes themselves) or `data` (JSON). `size` is in bytes.
+    (the bytes themselves), `data` (JSON) or `url` (UTF-8). `size` is in bytes. With `key` the blob
+    is sealed, with the key of that name: `<agent>.<token of the context>`. Then `sha256` is that of
+    the sealed bytes, and `size` that of the content.
     """
 
     sha256: str
     size: Count
     member: str
+    key: str = ""
 
 
 class Part(A2A, frozen=True, kw_only=True):

@@ -37,7 +37,7 @@ from pelton.runtime.auth_settings import (
     TenantSettings,
     TlsSettings,
 )
-from pelton.runtime.privacy_settings import RedactionSettings
+from pelton.runtime.privacy_settings import EncryptionSettings, RedactionSettings
 from pelton.runtime.push_settings import PushSettings
 from pelton.runtime.setting_types import Address as Address  # noqa: PLC0414  who loads settings
 from pelton.runtime.setting_types import Secret as Secret  # noqa: PLC0414  needs these too
@@ -289,6 +289,7 @@ class Settings(Section, frozen=True, kw_only=True):
     executor: ExecutorSettings = ExecutorSettings()
     projections: ProjectionSettings = ProjectionSettings()
     redaction: RedactionSettings = RedactionSettings()
+    encryption: EncryptionSettings = EncryptionSettings()
     log: LogSettings = LogSettings()
 
     @property

@@ -219,7 +219,7 @@ class _Served(Steps):
         if isinstance(event, StepFailed):
             raise StepError(event.failure)
         if event.blob is not None:
-            return msgspec.json.decode(await self._blobs.get_blob(event.blob.sha256))
+            return msgspec.json.decode(await self._blobs.get(event.blob))
         return event.result
 
     def _again(

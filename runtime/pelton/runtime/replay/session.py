@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 import msgspec
 
@@ -28,6 +28,7 @@ from pelton.events.memory import named
 from pelton.events.upcast import decode_commit
 from pelton.runtime.log import BlobMissing, Extent, Record
 from pelton.runtime.simulation.server import matches
+from pelton.runtime.vault import Vault
 
 
 class ContextNotFound(PeltonError):
@@ -67,6 +68,11 @@ class Reader(Protocol):
         """Return the bytes with that hash."""
         ...
 
+    @property
+    def vault(self) -> Vault | None:
+        """The keys that content is sealed with, if they can be had."""
+        ...
+
 
 class Session:
     """Records in the order of their log, and the blobs that they refer to; read only.
@@ -75,6 +81,8 @@ class Session:
     """
 
     def __init__(self, records: Iterable[Record], blobs: Mapping[str, bytes]) -> None:
+        self.vault: Final[Vault | None] = None
+        """It holds no keys."""
         self.records = tuple(sorted(records))
         self.blobs = dict(blobs)
         self._sequences = [record.sequence for record in self.records]
@@ -237,7 +245,8 @@ def named_blobs(data: bytes) -> Iterator[str]:
             found += cast("list[Any]", value)
         elif isinstance(value, dict):
             each = cast("dict[str, Any]", value)
-            if each.keys() == {"sha256", "size", "member"} and isinstance(each["sha256"], str):
+            reference = each.keys() - {"key"} == {"sha256", "size", "member"}
+            if reference and isinstance(each["sha256"], str):
                 yield each["sha256"]
             found += each.values()
 
