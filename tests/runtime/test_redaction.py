@@ -126,6 +126,7 @@ EXEMPT = {
     "rerun.py:_furnish": "what is recorded already",
     "bulk.py:put_blob": "see `offload`",
     "bulk.py:put": "see `offload`",
+    "options.py:pack": "an agent's own options",
     "bulk.py:_store": "see `offload`",
     "sweep.py:_send": "into a log of its own, which is gone afterwards",
 }

@@ -42,21 +42,30 @@ class TaskState(enum.StrEnum):
     REJECTED = "TASK_STATE_REJECTED"
 
 
-class BlobRef(
-    msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False
-):
+class BlobRef(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     """Bulk that was stored once, by content hash (law 8). Never leaves the bridge.
 
     `member` names the member of the part that the bytes are the value of: `text` (UTF-8), `raw`
-    (the bytes themselves), `data` (JSON) or `url` (UTF-8). `size` is in bytes. With `key` the blob
-    is sealed, with the key of that name: `<agent>.<token of the context>`. Then `sha256` is that of
-    the sealed bytes, and `size` that of the content.
+    (the bytes themselves) or `data` (JSON). `size` is in bytes.
     """
+
+    # What is sealed has the name of its key after the member, `text:<agent>.<token of the context>`:
+    # whoever knows of no keys takes it for no member. `url` is a member then too, in UTF-8. The
+    # hash is that of the sealed bytes, and the size that of the content.
 
     sha256: str
     size: Count
     member: str
-    key: str = ""
+
+    @property
+    def kind(self) -> str:
+        """The member of the part that the content is the value of."""
+        return self.member.partition(":")[0]
+
+    @property
+    def key(self) -> str:
+        """The name of the key that the content is sealed with, empty if it is not."""
+        return self.member.partition(":")[2]
 
 
 class Part(A2A, frozen=True, kw_only=True):

@@ -103,10 +103,11 @@ class ContextBlobs:
 
     async def put(self, data: bytes, member: str) -> BlobRef:
         """Store content, sealed if the context's is, and return the reference to it."""
-        size, key = len(data), ""
+        size = len(data)
         if self.vault is not None and self.seals:
             key, data = await self._sealed(self.vault, data)
-        return BlobRef(sha256=await self.put_blob(data), size=size, member=member, key=key)
+            member = f"{member}:{key}"
+        return BlobRef(sha256=await self.put_blob(data), size=size, member=member)
 
     async def get(self, ref: BlobRef) -> bytes:
         """Return the content that a reference leads to."""
@@ -249,13 +250,13 @@ async def _fetch(blobs: StoredBlobs, part: Part) -> Part:
     if ref is None:
         return part
     data = await fetch(blobs, ref)
-    if ref.member == "url":
+    if ref.kind == "url":
         return replace(part, blob=None, url=data.decode())
-    if ref.member == "text":
+    if ref.kind == "text":
         return replace(part, blob=None, text=data.decode())
-    if ref.member == "raw":
+    if ref.kind == "raw":
         return replace(part, blob=None, raw=base64.b64encode(data).decode())
-    if ref.member == "data":
+    if ref.kind == "data":
         return replace(part, blob=None, data=msgspec.json.decode(data))
     raise BlobMissing("a reference to a blob names no member of a part")
 

@@ -166,7 +166,7 @@ def _pieces(value: Any) -> Iterator[str]:
     members = cast("dict[str, Any]", value)
     blob = members.get("blob")
     if isinstance(blob, dict) and "sha256" in blob:
-        yield str(cast("dict[str, Any]", blob).get("key", ""))
+        yield str(cast("dict[str, Any]", blob).get("member", "")).partition(":")[2]
         return
     for name, each in members.items():
         if name == "parts" and isinstance(each, list):

@@ -53,7 +53,8 @@ class Keys:
         """Overwrite a message in the server's files, and delete it."""
         question = {"seq": position, "no_erase": False}
         subject = f"$JS.API.STREAM.MSG.DELETE.{KEYS}"
-        error = (await self._api.answer(subject, question, wire.decode_answer)).error
+        error = wire.decode_answer((await self._api.ask(subject, question)).data).error
+        # What is gone already is refused like what cannot be had now: look which it is.
         if error is not None and await self._api.stored(KEYS, {"seq": position}) is not None:
             raise refused(error)
 

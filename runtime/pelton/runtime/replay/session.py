@@ -245,8 +245,7 @@ def named_blobs(data: bytes) -> Iterator[str]:
             found += cast("list[Any]", value)
         elif isinstance(value, dict):
             each = cast("dict[str, Any]", value)
-            reference = each.keys() - {"key"} == {"sha256", "size", "member"}
-            if reference and isinstance(each["sha256"], str):
+            if each.keys() == {"sha256", "size", "member"} and isinstance(each["sha256"], str):
                 yield each["sha256"]
             found += each.values()
 
