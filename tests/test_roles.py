@@ -164,17 +164,20 @@ READS = {
     *("$JS.API.CONSUMER.CREATE.LOG.*", "$JS.API.CONSUMER.MSG.NEXT.LOG.*"),
     "$JS.API.CONSUMER.DELETE.LOG.*",
 }
+KEYS = {"$KV.KEYS.*.*", "$JS.API.STREAM.CREATE.KV_KEYS", "$JS.API.STREAM.MSG.GET.KV_KEYS"}
 LISTED: dict[str, tuple[set[str], set[str], set[str]]] = {
     "OWNER": (
         set(),
         {
             *(f"$JS.API.STREAM.{verb}.LOG" for verb in ("DELETE", "PURGE", "MSG.DELETE")),
             *(f"$JS.API.STREAM.{verb}.BLOBS" for verb in ("DELETE", "PURGE")),
+            *(f"$JS.API.STREAM.{verb}.KV_KEYS" for verb in ("DELETE", "PURGE")),
         },
         set(),
     ),
     "EXECUTOR": (
         READS
+        | KEYS
         | {"cmd.*.*", "evt.*.*", "blob.*.*", "$KV.LEASE.*.*", "$KV.LEASE.*.*.*", "$JS.ACK.LOG.>"}
         | {"$JS.API.STREAM.MSG.GET.KV_LEASE", "$JS.API.STREAM.MSG.DELETE.KV_LEASE"}
         | {"$JS.API.CONSUMER.CREATE.LOG.*.cmd.*.*"},
@@ -183,6 +186,7 @@ LISTED: dict[str, tuple[set[str], set[str], set[str]]] = {
     ),
     "BRIDGE": (
         READS
+        | KEYS
         | {"cmd.*.*", "evt.*._key.*", "evt.*._push.*", "evt._access.*", "gossip.*", "blob.*.*"}
         | {"$KV.LEASE._push.*", "$JS.API.STREAM.MSG.GET.KV_LEASE"}
         | {"$JS.API.STREAM.MSG.DELETE.KV_LEASE"},

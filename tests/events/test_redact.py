@@ -185,6 +185,14 @@ def test_only_markers_are_new(before: str, after: str) -> None:
         at = found + len(piece)
 
 
+@pytest.mark.parametrize("before", ["é", "…", "😀", "\n", "\t", '"', "\\"])
+def test_no_escape_of_json_is_taken_for_a_secret(before: str) -> None:
+    """Its digits are those of what begins with digits, as a few tokens do."""
+    for piece in _PIECES:
+        cleaned = STANDARD.text(json.dumps(before + piece))
+        assert json.loads(cleaned).startswith(before)
+
+
 @given(st.dictionaries(st.text(max_size=8), _MIXED, max_size=3))
 def test_json_in_a_text_stays_json(value: dict[str, str]) -> None:
     json.loads(STANDARD.text(json.dumps(value)))

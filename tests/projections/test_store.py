@@ -112,6 +112,25 @@ def test_tasks_are_served_as_the_domain_folds_them(
     assert {key: entry.task for key, entry in found.items()} == expected
 
 
+@pytest.mark.accepts("G6")
+@pytest.mark.parametrize("batch", [1, 100])
+@pytest.mark.parametrize("actor", ["anna", "boss", "carl"])
+async def test_an_answer_that_waits_is_shown_if_who_gives_it_may(
+    tmp_path: Path, batch: int, actor: str
+) -> None:
+    story = Story()
+    story.send("pay it")
+    story.begin()
+    story.ask("really?", approvers=("boss",))
+    story.send("yes", task=story.task.id, actor=actor)
+
+    await build(tmp_path / "models.db", cut(story.tape.records, [batch]))
+    [entry] = (await served(tmp_path / "models.db")).values()
+
+    assert entry.task == seen(story.tape, story.agent, story.context).tasks[entry.task.id].view()
+    assert (entry.task.history[-1].parts[0].text == "yes") is (actor == "boss")
+
+
 @pytest.mark.accepts("G6", "AS-12", "AS-20")
 @pytest.mark.accepts("AS-48")
 @given(histories(), sizes)

@@ -125,8 +125,8 @@ EXEMPT = {
     "fork.py:plant": "what is recorded already",
     "rerun.py:_furnish": "what is recorded already",
     "bulk.py:put_blob": "see `offload`",
+    "log.py:put_blob": "see `offload`",
     "bulk.py:put": "see `offload`",
-    "options.py:pack": "an agent's own options",
     "bulk.py:_store": "see `offload`",
     "sweep.py:_send": "into a log of its own, which is gone afterwards",
 }

@@ -49,7 +49,7 @@ class BlobRef(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=Fals
     (the bytes themselves) or `data` (JSON). `size` is in bytes.
     """
 
-    # What is sealed has the name of its key after the member, `text:<agent>.<token of the context>`:
+    # What is sealed has the name of its key after the member, `text:<agent>.<token of context>`:
     # whoever knows of no keys takes it for no member. `url` is a member then too, in UTF-8. The
     # hash is that of the sealed bytes, and the size that of the content.
 

@@ -46,6 +46,7 @@ IDENTITIES: Final = frozenset(
     (
         *(
             "id",
+            "adapter",
             "agent",
             "name",
             "key",
@@ -87,6 +88,7 @@ _BEFORE: Final = 64  # so far before what a screen finds, its kinds may begin
 _LONGEST_NAME: Final = 64
 _LETTERS: Final = frozenset(map(chr, (*range(48, 58), *range(65, 91), *range(97, 123))))
 _IN_WORD: Final = _LETTERS | frozenset("_.-")
+_ESCAPE: Final = re.compile(r"\\u[0-9a-fA-F]{4}")
 _REST: Final = re.compile(r"[A-Za-z0-9_.-]*")
 _GAP: Final = re.compile(r"[_.-]")
 _LOWER: Final = {code: code + 32 for code in range(65, 91)}
@@ -313,10 +315,18 @@ def _prefixed(text: str, screen: re.Pattern[str], start: int) -> Iterator[Span]:
                 yield Span(place, end, PREFIXED[int((match.lastgroup or "k0")[1:])].name)
 
 
+def _past_escape(text: str, begin: int) -> int:
+    r"""Return the place, or if it is in an escape of JSON, such as \u00e9, the one behind it."""
+    at = text.rfind("\\u", max(0, begin - 5), begin + 1)
+    escape = _ESCAPE.match(text, at) if at >= 0 else None
+    return max(begin, escape.end()) if escape else begin
+
+
 def _searched(kind: Kind, subject: str, text: str, start: int) -> Iterator[Span]:
     group = "secret" if "secret" in kind.pattern.groupindex else 0
     for match in kind.pattern.finditer(subject, start):
         begin, end = match.span(group)
+        begin = _past_escape(text, begin)
         if begin < end and (kind.check is None or kind.check(text[begin:end])):
             yield Span(begin, end, kind.name)
 

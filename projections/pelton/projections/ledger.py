@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from pelton.events.a2a import Message
+from pelton.events.a2a import Message, Role
 from pelton.events.commit import Commit
 from pelton.events.event import Event
 from pelton.events.events import (
@@ -38,6 +38,7 @@ from pelton.events.events import (
 )
 from pelton.events.memory import given
 from pelton.events.states import TERMINAL
+from pelton.events.turns import Question
 from pelton.projections import schema
 from pelton.projections.database import put
 from pelton.projections.rows import Cells, TaskRow, text
@@ -75,11 +76,18 @@ _FORGET = (
     " (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'),"
     " json_extract(value, '$[2]') FROM json_each(?))"
 )
+_OPEN = (
+    "SELECT task_id, agent, key, approvers, expires FROM questions"
+    " WHERE task_id IN (SELECT value FROM json_each(?)) AND key <> ''"
+)
 _COUNT = (
     "INSERT INTO counts SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'),"
     " json_extract(value, '$[2]') FROM json_each(?) WHERE TRUE"
     " ON CONFLICT (agent, name) DO UPDATE SET count = count + excluded.count"
 )
+
+_APPROVERS, _EXPIRES = (schema.QUESTIONS.columns.index(each) for each in ("approvers", "expires"))
+_ASKED = Message(message_id="-", role=Role.AGENT, parts=())
 
 
 class Ledger(msgspec.Struct):
@@ -98,6 +106,28 @@ class Ledger(msgspec.Struct):
         """Count something that happened to an agent."""
         key = (agent, name)
         self.counts[key] = self.counts.get(key, 0) + 1
+
+    def asked(
+        self, database: sqlite3.Connection, tasks: Sequence[str]
+    ) -> dict[tuple[str, str], dict[str, Question]]:
+        """Return what turns of these tasks have asked and is open after the batch, by task.
+
+        Only who may answer is told, and until when.
+        """
+        found = {tuple(row[:3]): row[3:] for row in database.execute(_OPEN, (text(tasks),))}
+        wanted = frozenset(tasks)
+        for place, cells in self.questions.items():
+            if cells is None:
+                found.pop(place, None)
+            elif place[0] in wanted and place[2] != AT_REST:
+                found[place] = [cells[_APPROVERS], cells[_EXPIRES]]
+        asked: dict[tuple[str, str], dict[str, Question]] = {}
+        for (task, agent, key), (approvers, expires) in found.items():
+            question = Question(
+                message=_ASKED, approvers=tuple(msgspec.json.decode(approvers)), expires=expires
+            )
+            asked.setdefault((task, agent), {})[key] = question
+        return asked
 
     def write(self, database: sqlite3.Connection) -> None:
         """Write it to the tables."""

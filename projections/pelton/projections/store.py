@@ -246,6 +246,8 @@ def _show(
     }
     current = _tasks(database, redriven | {id_ for _, id_, _ in messages})
     current |= {(row.agent, row.id): row for row in changes.tasks}
+    waited = [row.id for row in current.values() if row.waits]
+    asked = changes.ledger.asked(database, waited) if waited else {}
     values = {"pairs": _json(messages), "undecided": UNDECIDED}
     rows = database.execute(_DECIDED, values) if messages else ()
     decided = {(about, command) for about, command in rows}
@@ -259,7 +261,7 @@ def _show(
         about = {(id_, command) for key_, id_, command in messages if key_ == key}
         known = _of(context, redriven | {id_ for id_, _ in about}, current)
         before = {command for id_, command in about if {(key, command), (id_, command)} & decided}
-        opened, said = show(context, known, waiting, before)
+        opened, said = show(context, known, asked, waiting, before)
         changes.tasks += opened
         changes.messages += said
 

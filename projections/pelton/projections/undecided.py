@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from msgspec.structs import replace
+
 from pelton.events.a2a import Message, Role
 from pelton.events.commands import CancelTask, Command
+from pelton.events.commit import Commit, CommitData
 from pelton.events.context import REDRIVEN, Context, TaskFold
 from pelton.events.decide import about, foresee
+from pelton.events.turns import Question, Turn
 from pelton.projections.rows import UNDECIDED, Cells, ContextRow, TaskRow, message_cells
 
 Waiting = tuple[int, Command]
@@ -27,20 +31,22 @@ def target(context: ContextRow, command: Command) -> str:
 def show(
     context: ContextRow,
     tasks: Mapping[str, TaskRow],
+    asked: Mapping[tuple[str, str], Mapping[str, Question]],
     waiting: Sequence[Waiting],
     decided: Collection[str],
 ) -> tuple[list[TaskRow], list[Cells]]:
     """Return the tasks and messages that waiting commands will make, if nothing intervenes.
 
-    `tasks` holds those that the commands are about, `decided` the ids of commands among the waiting
-    that were decided before: the same command twice is one.
+    `tasks` holds those that the commands are about, `asked` what these have open, by id and agent,
+    `decided` the ids of commands among the waiting that were decided before: the same command twice
+    is one.
     """
     state = Context(
         agent=context.agent,
         id=context.id,
         owner=context.owner,
         commands=dict.fromkeys(decided, ""),
-        tasks={row.id: _fold(row) for row in tasks.values()},
+        tasks={row.id: _fold(row, asked.get((row.id, row.agent), {})) for row in tasks.values()},
     )
     opened: dict[str, TaskRow] = {}
     messages: list[Cells] = []
@@ -62,8 +68,9 @@ def show(
     return list(opened.values()), messages
 
 
-def _fold(row: TaskRow) -> TaskFold:
-    """Return as much of a task as decisions depend on."""
+def _fold(row: TaskRow, questions: Mapping[str, Question]) -> TaskFold:
+    """Return as much of a task as decisions depend on; an answer is decided by what it answers."""
+    asked = {key: questions[key] for key in row.waits if key in questions}
     return TaskFold(
         id=row.id,
         context_id=row.context_id,
@@ -71,9 +78,24 @@ def _fold(row: TaskRow) -> TaskFold:
         command_id=row.command_id,
         answer=None if row.answer is None else _ANSWERED,
         redriven=(row.metadata or {}).get(REDRIVEN, ""),
+        turn=replace(_TURN, number=row.turns, questions=asked) if asked else None,
     )
 
 
+_COMMIT = Commit(
+    id="",
+    source="",
+    subject="",
+    time="",
+    tenant="",
+    actor="",
+    correlationid="",
+    causationid="",
+    sequence=0,
+    prevhash="",
+    data=CommitData(events=()),
+)
+_TURN = Turn(number=0, attempt=1, message_id="", executor="", cause=_COMMIT)
 _ANSWERED = Message(message_id="-", role=Role.AGENT, parts=())
 
 

@@ -122,7 +122,7 @@ class TurnSession:
         It is written with what comes next, or with `at_once` before this returns. Other turns of
         the context see it once this one is over.
         """
-        data = encode(cleaned(self._blobs.redactor, value, key))
+        data = encode(cleaned(self._blobs.redactor, value, "session"))
         if self._blobs.seals or len(data) > THRESHOLD:
             entry = SessionEntry(key=key, blob=await self._blobs.put(data, "data"))
         else:
