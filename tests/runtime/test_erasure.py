@@ -14,7 +14,7 @@ import pytest_asyncio
 from pelton.adapters.push.keys import new_key
 from pelton.adapters.sealing import TenantCipher
 from pelton.events import access, subjects
-from pelton.events.a2a import Artifact, Message, Part, Role, Task, TaskState
+from pelton.events.a2a import Artifact, Message, Part, Role, Task, TaskState, text_of
 from pelton.events.commands import SendMessage
 from pelton.events.events import FailureClass, TurnEnded
 from pelton.events.upcast import decode_command, decode_commit
@@ -183,6 +183,36 @@ async def test_all_that_a_principal_or_the_tenant_has_goes(log: JetStreamLog) ->
         assert [each.had_key for each in found] == [True, True, True, False]
         assert sum(each.had_key and not each.erased for each in found) == left
         assert found[-1].plain == {"SendMessage": 1}
+
+
+@pytest.mark.accepts("AS-24")
+async def test_what_another_agent_has_said_goes_with_its_own_context(log: JetStreamLog) -> None:
+    @agent(name="helper")
+    async def helper(turn: Turn) -> str:
+        await turn.artifact(f"helped {turn.text}")
+        return f"did {turn.text}"
+
+    @agent(name="echo")
+    async def boss(turn: Turn) -> str:
+        done = await turn.delegate("helper", turn.text)
+        return f"{done.text}: {text_of(done.artifacts[0].parts)}"
+
+    client = Client(log)
+    async with serving(log, boss, helper):
+        context, task = await say(log, CANARY)
+        ended = await client.settled(context, task)
+    assert f"did {CANARY}: helped {CANARY}" in words(await inline_task(log, ended.view()))
+    first, second = await all_contexts(log)
+    parent, child = [await look(log, log.vault, place) for place in (first, second)]
+    assert (first, parent.elsewhere) == (("echo", context), (f"helper/{second[1]}",))
+    assert (child.elsewhere, child.plain, parent.plain) == ((f"echo/{context}",), {}, {})
+    assert parent.foreign == {"DelegationReported": 2, "ReportTask": 2}
+    assert child.foreign == {"SendMessage": 1, "TaskSubmitted": 1}
+    await erase(log, log.vault, [second], world=WORLD, tenant="local", actor="cli")
+    assert CANARY in words(await inline_task(log, ended.view()))  # the answer is the parent's own
+    helped = await Client(log, "helper").contexts.load(*second)
+    (view,) = [await inline_task(log, each.view()) for each in helped.tasks.values()]
+    assert words(view).split() == [CANARY, "(erased)", "(erased)"]  # what it was asked, is too
 
 
 async def test_without_the_tenants_key_content_is_sealed(

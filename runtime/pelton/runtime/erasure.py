@@ -10,11 +10,13 @@ from typing import Any, Final, cast
 import msgspec
 
 from pelton.events import subjects
+from pelton.events.a2a import BlobRef
 from pelton.events.access import ContentErased
 from pelton.events.commit import Commit
 from pelton.events.envelope import digest
 from pelton.events.errors import DamagedRecord, InvalidInput
-from pelton.events.upcast import decode_commit
+from pelton.events.events import ValueRecorded, name_of
+from pelton.events.upcast import decode_command, decode_commit
 from pelton.runtime.access import change
 from pelton.runtime.clock import World
 from pelton.runtime.contexts import Contexts
@@ -24,6 +26,9 @@ from pelton.runtime.vault import Vault, key_name
 
 _AT_ONCE: Final = 200
 """So many contexts are told of in one commit."""
+
+_CONTENT: Final = frozenset({"text", "raw", "data", "url", "value"})
+"""Members of parts, and of what frameworks' sessions hold, that are content; as `result` is."""
 
 Place = tuple[str, str]
 """A context: its agent and its id."""
@@ -88,7 +93,9 @@ async def look(log: Log, vault: Vault, place: Place) -> Gone:
     for what, key in _content([*commits, *commands]):
         (plain if not key else sealed if key == name else foreign)[what] += 1
     standing = await vault.standing(agent, context_id)
-    elsewhere = {f"{each[0]}/{each[1]}" for each in others(commits) if each != place}
+    chained = _chained(commits)
+    handed = others(commits) if chained else ()
+    elsewhere = {f"{each[0]}/{each[1]}" for each in handed if each != place}
     return Gone(
         agent=agent,
         context_id=context_id,
@@ -98,7 +105,7 @@ async def look(log: Log, vault: Vault, place: Place) -> Gone:
         foreign=dict(foreign),
         plain=dict(plain),
         elsewhere=tuple(sorted(elsewhere)),
-        chained=_chained(commits),
+        chained=chained,
     )
 
 
@@ -143,36 +150,36 @@ def _chained(commits: Sequence[Record]) -> bool:
 def _content(records: Sequence[Record]) -> Iterator[tuple[str, str]]:
     """Yield each piece of content in records: what holds it, and the name of its key if sealed."""
     for record in records:
-        value = cast("dict[str, Any]", msgspec.json.decode(record.data))
-        data = cast("dict[str, Any]", value.get("data") or {})
-        events = cast("list[dict[str, Any]]", data.get("events") or [])
-        for event in events:
-            what = str(event.get("type", "")).partition(".")[0]
-            for key in _pieces(event):
-                yield what, key
-        if not events:
-            what = str(value.get("dataschema", "")).rpartition(":")[2].partition(".")[0]
-            for key in _pieces(data):
-                yield what, key
+        holders: list[tuple[str, object]]
+        try:
+            if record.subject.startswith("evt."):
+                events = decode_commit(record.data).data.events
+                # A recorded value is a time, chance, or what the agent's own options are.
+                holders = [(name_of(e), e) for e in events if not isinstance(e, ValueRecorded)]
+            else:
+                command = decode_command(record.data)
+                holders = [(type(command).__name__, command.data)]
+        except DamagedRecord:  # nobody reads content in it
+            continue
+        for name, holder in holders:
+            for key in _pieces(msgspec.to_builtins(holder)):
+                yield name, key
 
 
-def _pieces(value: Any) -> Iterator[str]:
+def _pieces(holder: Any) -> Iterator[str]:
     """Yield of each piece of content in JSON the name of its key, empty if it has none."""
-    if isinstance(value, list):
-        for each in value:
-            yield from _pieces(each)
-    if not isinstance(value, dict):
-        return
-    members = cast("dict[str, Any]", value)
-    blob = members.get("blob")
-    if isinstance(blob, dict) and "sha256" in blob:
-        yield str(cast("dict[str, Any]", blob).get("member", "")).partition(":")[2]
-        return
-    for name, each in members.items():
-        if name == "parts" and isinstance(each, list):
-            for part in cast("list[dict[str, Any]]", each):
-                yield from (_pieces(part) if part.get("blob") else [""])
-        elif (name == "result" and each is not None) or (name == "value" and "key" in members):
+    found: list[Any] = [holder]
+    while found:
+        value = found.pop()
+        if isinstance(value, list | tuple):
+            found += cast("list[Any]", value)
+        if not isinstance(value, dict):
+            continue
+        members = cast("dict[str, Any]", value)
+        blob = members.get("blob")
+        if isinstance(blob, dict) and blob.keys() == {"sha256", "size", "member"}:
+            yield msgspec.convert(blob, BlobRef).key
+        elif _CONTENT & members.keys() or members.get("result") is not None:
             yield ""
         else:
-            yield from _pieces(each)
+            found += members.values()

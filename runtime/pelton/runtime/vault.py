@@ -114,7 +114,14 @@ class _Place(msgspec.Struct, frozen=True, omit_defaults=True):
     position: int = 0
 
 
-_decode: Final = msgspec.json.Decoder(_Place).decode
+_decoder: Final = msgspec.json.Decoder(_Place)
+
+
+def _decode(data: bytes) -> _Place:
+    try:
+        return _decoder.decode(data)
+    except msgspec.DecodeError:
+        raise ContentSealed("what lies in the place of a key is none") from None
 
 
 class Standing(NamedTuple):
