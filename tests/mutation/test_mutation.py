@@ -42,7 +42,7 @@ TENANCY = "tests/adapters/identity/test_tenancy.py"
 MUTANTS = {
     "the fence: appends expect what was seen": Mutant(
         "runtime/pelton/runtime/writer.py",
-        "id=id_, expect=self._head)",
+        "id=id_, expect=head)",
         "id=id_, expect=None)",
         SIMULATION,
         "Violation",
@@ -108,7 +108,7 @@ MUTANTS = {
     ),
     "durable is synced before it is acknowledged": Mutant(
         "runtime/pelton/runtime/jetstream/profiles.py",
-        'name="durable",\n    sync="always"',
+        'name="durable",\n    sync=ALWAYS',
         'name="durable",\n    sync="2m"',
         "tests/runtime/test_server.py::test_monitoring_is_on_loopback_and_only_when_asked_for",
         "sync_always",

@@ -138,14 +138,15 @@ async def test_five_hundred_half_requests_are_given_up(
     url: str, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of headers or body half is there. Others are served meanwhile; then all of them are gone."""
-    monkeypatch.setattr(protocol, "HEAD_WITHIN", 1.0)
+    monkeypatch.setattr(protocol, "HEAD_WITHIN", 2.0)
     monkeypatch.setattr(protocol, "BODY_WITHIN", 1.0)
     whole = head("content-type: application/json", "content-length: 99")
     place = httpx.URL(url)
-    opened = [await asyncio.open_connection(place.host, place.port) for _ in range(500)]
+    opened: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
     try:
-        for number, (_, writer) in enumerate(opened):
-            writer.write(whole + b"{" if number % 2 else whole[: 10 + number % 40])
+        for number in range(500):
+            opened.append(await asyncio.open_connection(place.host, place.port))
+            opened[-1][1].write(whole + b"{" if number % 2 else whole[: 10 + number % 40])
         assert (await post(client, url, call())).status_code == 200
         async with asyncio.timeout(20):
             answers = await asyncio.gather(*(reader.read() for reader, _ in opened))
