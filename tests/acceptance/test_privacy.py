@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.running import Dev, ask, eventually, pelton
+from tests.acceptance.running import Dev, ask, eventually, message, pelton
 from tests.secrets import CONTEXTS, HARMLESS, MEMBERS, PREFIXED, TEXTS
 
 AGENT = '''\
@@ -114,8 +114,8 @@ def test_no_secret_is_in_any_file_or_line(tmp_path: Path) -> None:
         url = f"{dev.url}/leaky"
         tasks: list[dict[str, Any]] = []
         for metadata in ({}, {"fail": texts}):
-            message = {"messageId": f"m{len(tasks)}", "role": "ROLE_USER", "parts": parts}
-            asked = {"message": {**message, "metadata": metadata}, "metadata": metadata}
+            said = {"messageId": f"m{len(tasks)}", "role": "ROLE_USER", "parts": parts}
+            asked = {"message": {**said, "metadata": metadata}, "metadata": metadata}
             tasks.append(ask(url, "SendMessage", asked)["task"])
         states = [task["status"]["state"].removeprefix("TASK_STATE_") for task in tasks]
         assert states == ["COMPLETED", "FAILED"]
@@ -182,12 +182,11 @@ def test_what_is_erased_is_gone_from_everywhere(tmp_path: Path) -> None:
         url = f"{dev.url}/secretary"
         tasks: dict[str, dict[str, Any]] = {}
         for name, text in canaries.items():
-            message = {"messageId": name, "role": "ROLE_USER", "parts": [{"text": text}]}
-            tasks[name] = ask(url, "SendMessage", {"message": message})["task"]
+            said = {"messageId": name, "role": "ROLE_USER", "parts": [{"text": text}]}
+            tasks[name] = ask(url, "SendMessage", {"message": said})["task"]
             assert tasks[name]["artifacts"][1]["parts"][0]["text"] == text
             assert text in dev.run("show", tasks[name]["id"]).stdout
         anna = tasks["anna"]["contextId"]
-        asked = {"message": {**message, "messageId": "more", "contextId": anna}}
 
         planned = dev.run("erase", "--context", anna)
         assert (planned.returncode, planned.stdout.splitlines()[-1]) == (
@@ -210,7 +209,9 @@ def test_what_is_erased_is_gone_from_everywhere(tmp_path: Path) -> None:
         assert "(erased)" in shown.stdout
         assert canaries["bert"] in dev.run("show", tasks["bert"]["id"]).stdout
         with pytest.raises(RuntimeError, match="CONTENT_ERASED"):
-            ask(url, "SendMessage", asked)
+            ask(url, "SendMessage", message("more", contextId=anna))
+        again = dev.run("rerun", tasks["bert"]["id"], "--json")
+        assert json.loads(again.stderr)["error"]["code"] == "content-sealed"
         assert dev.run("export", anna, "-o", "anna.pelton").returncode == 0
         assert dev.run("verify", "anna.pelton").returncode == 0
         told = dev.run("show", tasks["anna"]["id"], "--file", "anna.pelton")

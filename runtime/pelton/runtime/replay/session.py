@@ -5,6 +5,7 @@ A session reads as a log does, so that whatever looks back works on the log and 
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
@@ -28,7 +29,10 @@ from pelton.events.memory import named
 from pelton.events.upcast import decode_commit
 from pelton.runtime.log import BlobMissing, Extent, Record
 from pelton.runtime.simulation.server import matches
-from pelton.runtime.vault import Vault
+from pelton.runtime.vault import ContentSealed, Vault
+
+_SEALED: Final = re.compile(rb'\{"sha256":"[0-9a-f]{64}","size":[0-9]+,"member":"[a-z]+:')
+"""How a reference to what is sealed is written."""
 
 
 class ContextNotFound(PeltonError):
@@ -248,6 +252,18 @@ def named_blobs(data: bytes) -> Iterator[str]:
             if each.keys() == {"sha256", "size", "member"} and isinstance(each["sha256"], str):
                 yield each["sha256"]
             found += each.values()
+
+
+def check_unsealed(session: Session) -> None:
+    """Refuse a session whose content is sealed: nothing can be run again that cannot be read.
+
+    Raises:
+        ContentSealed: it is.
+    """
+    if any(_SEALED.search(record.data) for record in session.records):
+        raise ContentSealed(
+            "the content of the conversation is sealed: it can be looked at and not run again"
+        )
 
 
 def check_context(text: str) -> str:
