@@ -61,6 +61,10 @@ async def role(turn: Turn) -> None:
     elif "cancel" in turn.text:
         await turn.stream("begun")
         await asyncio.sleep(30)  # until it is cancelled
+    elif "remember" in turn.text:
+        await turn.memory.commit("Salt is in the cellar.")
+        found = await turn.memory.recall("cellar")
+        await turn.reply(" ".join(each.content for each in found.items))
     elif "ask" in turn.text:
         await turn.require_input("What else?")
     else:
@@ -107,6 +111,10 @@ async def test_a_bridge_an_executor_and_a_projector_need_no_more(
         events = [event async for _, event in rpc.events("SendStreamingMessage", sent)]
         assert events[-1]["statusUpdate"]["status"]["state"] == "TASK_STATE_COMPLETED"
         assert sum("artifactUpdate" in event for event in events) >= 1
+
+        remembered = await send("remember")
+        said = remembered["status"]["message"]["parts"]
+        assert said == [{"text": "Salt is in the cellar."}]
 
         asked = await send("ask")
         assert state(asked) == "INPUT_REQUIRED"

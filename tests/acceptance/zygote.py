@@ -23,6 +23,7 @@ from pelton.adapters.cli import main
 from pelton.adapters.cli.startup import release_rich, withhold_rich
 
 IMPORTED: Final = (
+    "pelton.adapters.api.shapes",
     "pelton.adapters.cli.app",
     "pelton.adapters.cli.client",
     "pelton.adapters.cli.connect",
@@ -30,6 +31,7 @@ IMPORTED: Final = (
     "pelton.projections.read",
     "pelton.runtime.diagnosis",
     "pelton.runtime.jetstream.log",
+    "pelton.runtime.memories",
     "pelton.runtime.rebuild",
 )
 """What commands import when they run."""

@@ -54,16 +54,6 @@ BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     | st.builds(
         BlobRef, sha256=texts, size=counts, member=st.sampled_from(["text", "raw", "data"])
     ),
-    Delegation | None: st.none()
-    | st.builds(
-        Delegation,
-        agent=texts,
-        context_id=texts,
-        task_id=texts,
-        turn=counts,
-        key=texts,
-        chain=st.lists(texts, max_size=2).map(tuple),
-    ),
     TaskOutcome | None: st.none()
     | st.builds(
         TaskOutcome,
@@ -71,16 +61,6 @@ BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
         state=st.sampled_from(TaskState),
         message=st.none() | messages,
         artifacts=st.lists(artifacts, max_size=2).map(tuple),
-    ),
-    Delegation | None: st.none()
-    | st.builds(
-        Delegation,
-        agent=texts,
-        context_id=texts,
-        task_id=texts,
-        turn=counts,
-        key=texts,
-        chain=st.lists(texts, max_size=2).map(tuple),
     ),
     dict[str, Any] | None: st.none() | json_objects,
     MemoryCause: st.builds(

@@ -190,8 +190,8 @@ class Memories(NamedTuple):
         """Return an agent as it stood."""
         return Member.of(self.agents.get(agent) or AgentState(agent=agent))
 
-    def recallable(self, member: Member, now: str) -> list[Memory]:
-        """Return what an agent could recall at a time (RFC 3339), the newest first."""
+    def recallable(self, member: Member | None, now: str) -> list[Memory]:
+        """Return what an agent or a person can recall at a time (RFC 3339), the newest first."""
         hidden = self.replaced()
         found = [
             memory

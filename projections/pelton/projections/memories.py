@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -168,6 +168,14 @@ _READABLE: Final = (
 )
 """As `pelton.events.memories.readable`, which a test holds it to."""
 
+_LATE: Final = 60
+"""How little the first places count before the next ones, as in the paper on rank fusion (2009)."""
+
+_FUSED: Final = (
+    f"CAST(round({_SCALE} * (coalesce(1.0 / ({_LATE} + w.place), 0)"
+    f" + coalesce(1.0 / ({_LATE} + n.place), 0))) AS INTEGER)"
+)
+
 _ALIVE: Final = (
     "m.forgotten = 0 AND m.replaced_by = '' AND (m.expires = '' OR m.expires > :now)"
     " AND m.stopped = 0"
@@ -189,9 +197,27 @@ class Memories:
     def __init__(self, fetch: Fetch) -> None:
         self._fetch = fetch
 
-    async def recall(self, query: MemoryQuery) -> Page[MemoryEntry]:
+    async def eligible(self, query: MemoryQuery) -> list[tuple[int, int]]:
+        """Return which memories a query may find, whatever its words: numbers, and since when."""
+        values, where = _conditions(query, "")
+        query_ = f"SELECT m.number, m.updated FROM memories m WHERE {where} ORDER BY m.number"  # noqa: S608 - constants
+        return [tuple(row) for row in await self._fetch(query_, values)]
+
+    async def said(self, numbers: Collection[int]) -> list[tuple[int, int, str]]:
+        """Return what memories say: their numbers, since when, and the texts."""
+        query = (
+            "SELECT number, updated, content FROM memories"
+            " WHERE number IN (SELECT value FROM json_each(?))"
+        )
+        return [tuple(row) for row in await self._fetch(query, (_json(list(numbers)),))]
+
+    async def recall(
+        self, query: MemoryQuery, *, near: Sequence[int] | None = None
+    ) -> Page[MemoryEntry]:
         """Return a page of the memories that a query asks for.
 
+        With `near`, the numbers of those that are near it in meaning, the nearest first, these are
+        found too, and ranked together with those that have its words (reciprocal rank fusion).
         What is committed or forgotten while somebody turns pages may change how well others fit, so
         that one may come twice or not; with `Order.NEWEST`, only those that are changed do.
 
@@ -200,16 +226,14 @@ class Memories:
         """
         check_size(query.limit, MOST)
         words = match(query.text)
-        if query.text and not words:
+        if query.text and not words and not near:
             return Page(items=(), next="", total=0)
-        ranked = bool(words) and query.order is Order.BEST
-        values, where = _conditions(query, words)
+        values, found = _found(query, words, near)
         asked = tuple(f"{name}={value}" for name, value in sorted(values.items()) if name != "now")
         asked = ("memories", query.order, *asked)
-        score = f"CAST(round(-bm25(memory_text) * {_SCALE}) AS INTEGER)" if ranked else "0"
-        source = "memories m"
-        if words:
-            source = "memory_text JOIN memories m ON m.number = memory_text.rowid"
+        if near is not None:
+            values["near"] = _json(list(near))
+            asked = (*asked, query.text)
         page = "TRUE"
         if query.cursor:
             place = read_cursor(query.cursor, asked, 3)
@@ -219,7 +243,7 @@ class Memories:
             page = "(score, updated, id) < (:score, :updated, :id)"
         values["limit"] = query.limit + 1
         rows = await self._fetch(
-            f"WITH found AS (SELECT {_MEMORY}, {score} AS score FROM {source} WHERE {where})"  # noqa: S608 - constants
+            f"WITH found AS ({found})"  # noqa: S608 - constants
             " SELECT c.total, p.* FROM (SELECT count(*) AS total FROM found) c"
             f" LEFT JOIN (SELECT * FROM found WHERE {page}"
             " ORDER BY score DESC, updated DESC, id DESC LIMIT :limit) p",
@@ -323,6 +347,35 @@ class Memories:
             place = (str(last.sequence), last.task_id, last.key, str(last.version))
             following = write_cursor(place, asked)
         return Page(items=tuple(listed[:page_size]), next=following, total=rows[0][0])
+
+
+def _found(
+    query: MemoryQuery, words: str, near: Sequence[int] | None
+) -> tuple[dict[str, Any], str]:
+    """Return the values and the statement of all memories that a query finds, with their scores."""
+    values, where = _conditions(query, words)
+    source = "memories m"
+    if words:
+        source = "memory_text JOIN memories m ON m.number = memory_text.rowid"
+    if query.order is not Order.BEST or not query.text:
+        return values, f"SELECT {_MEMORY}, 0 AS score FROM {source} WHERE {where}"  # noqa: S608 - constants
+    fits = f"CAST(round(-bm25(memory_text) * {_SCALE}) AS INTEGER)"
+    if near is None:
+        return values, f"SELECT {_MEMORY}, {fits} AS score FROM {source} WHERE {where}"  # noqa: S608 - constants
+    fitting = "SELECT 0 AS number, 0 AS place WHERE FALSE"
+    if words:
+        fitting = (
+            "SELECT number, row_number() OVER (ORDER BY fits DESC, number DESC) AS place FROM"  # noqa: S608 - constants
+            f" (SELECT m.number, {fits} AS fits FROM {source} WHERE {where} LIMIT -1)"
+        )
+    return values, (
+        f"WITH w AS ({fitting}),"  # noqa: S608 - constants
+        " n AS (SELECT value AS number, key + 1 AS place FROM json_each(:near))"
+        f" SELECT {_MEMORY}, {_FUSED} AS score"
+        " FROM (SELECT number FROM w UNION SELECT number FROM n) e"
+        " JOIN memories m ON m.number = e.number LEFT JOIN w ON w.number = m.number"
+        f" LEFT JOIN n ON n.number = m.number WHERE {_conditions(query, '')[1]}"
+    )
 
 
 def _conditions(query: MemoryQuery, words: str) -> tuple[dict[str, Any], str]:

@@ -225,6 +225,18 @@ def named(reference: str, whole: str = "") -> object:
     return getattr(module, name)
 
 
+def function_of(reference: str) -> Callable[..., Any]:
+    """Return the function that a reference names; see `named`.
+
+    Raises:
+        InvalidInput: there is none.
+    """
+    found = named(reference)
+    if not callable(found):
+        raise InvalidInput(f"{reference!r} is no function")
+    return cast("Callable[..., Any]", found)
+
+
 def _module(place: str, reference: str) -> object:
     if "" not in sys.path:
         sys.path.insert(0, "")  # an agent beside the user, as with python -m

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
@@ -35,6 +35,9 @@ from pelton.runtime.remote import Remote, Remotes
 from pelton.runtime.steps import Steps
 from pelton.runtime.timetable import Timetable, declare
 from pelton.runtime.work import HandedBack, Work
+
+if TYPE_CHECKING:
+    from pelton.runtime.semantic import Embed
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -81,7 +84,8 @@ class Executor:
 
     `capacity` is how many contexts of each agent it works on at once; `patience` after how many
     seconds of its silence others take over; `tenant` what its own records name; `remote` asks the
-    agents elsewhere that work is delegated to, and `steps` makes what calls the functions of steps.
+    agents elsewhere that work is delegated to, `steps` makes what calls the functions of steps, and
+    `embed` the vectors of texts, to recall them by meaning.
     """
 
     def __init__(
@@ -95,6 +99,7 @@ class Executor:
         patience: float = 3.0,
         remote: Remote | None = None,
         steps: Callable[..., Steps] = Steps,
+        embed: Embed | None = None,
     ) -> None:
         self._log, self._world = log, world
         self._agents = tuple(agents)
@@ -117,7 +122,7 @@ class Executor:
             schedules=schedules_of(log, world),
             outbox=outbox,
             prompts=Prompts(contexts, outbox, world=world),
-            memories=Memories(log, world=world, agents=agents_, tenant=tenant),
+            memories=Memories(log, world=world, agents=agents_, tenant=tenant, embed=embed),
             executor=self.id,
             tenant=tenant,
             patience=patience,

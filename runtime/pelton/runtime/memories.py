@@ -6,14 +6,14 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pelton.events import subjects
 from pelton.events.agent import AgentState
 from pelton.events.commit import Commit, CommitData, Origin
 from pelton.events.envelope import encode
 from pelton.events.errors import InvalidInput
-from pelton.events.memories import Member, Memory, fold
+from pelton.events.memories import Member, Memory, MemoryNotFound, fold
 from pelton.events.memory import MemoryRef
 from pelton.events.remembering import CommitMemory, MemoryCommand, decide
 from pelton.projections.memories import MemoryEntry, MemoryQuery
@@ -23,6 +23,9 @@ from pelton.runtime.clock import World, rfc3339
 from pelton.runtime.log import Conflict, Log
 from pelton.runtime.recollection import Recollection
 from pelton.runtime.redaction import cleaned
+
+if TYPE_CHECKING:
+    from pelton.runtime.semantic import Embed
 
 LONGEST_TTL: Final = 100 * 365 * 86_400
 """Seconds that a memory may last, if it does not last for ever."""
@@ -34,18 +37,24 @@ class Memories:
     """All memories of a log; those that were used last are remembered (a cache, law 1)."""
 
     def __init__(
-        self, log: Log, *, world: World, agents: Aggregates[AgentState], tenant: str = "local"
+        self,
+        log: Log,
+        *,
+        world: World,
+        agents: Aggregates[AgentState],
+        tenant: str = "local",
+        embed: Embed | None = None,
     ) -> None:
-        self._log, self._world, self._agents = log, world, agents
+        self.log, self._world, self._agents = log, world, agents
         self._tenant = tenant
         self._known: OrderedDict[str, Memory] = OrderedDict()
-        self._recollection = Recollection(log, world=world)
+        self._recollection = Recollection(log, world=world, embed=embed)
         self._last = 0
 
     @property
     def now(self) -> str:
         """The time (RFC 3339) as the log has it, by which memories expire."""
-        return rfc3339(self._log.now)
+        return rfc3339(self.log.now)
 
     def until(self, ttl: float | None) -> str:
         """Return the time (RFC 3339) at which so many seconds from now are over, or nothing.
@@ -57,7 +66,7 @@ class Memories:
             return ""
         if not 0 < ttl <= LONGEST_TTL:
             raise InvalidInput(f"ttl is in seconds, up to {LONGEST_TTL}", field="ttl")
-        return rfc3339(self._log.now + timedelta(seconds=ttl))
+        return rfc3339(self.log.now + timedelta(seconds=ttl))
 
     def new_operation(self) -> str:
         """Return what names something that a person asks for, once."""
@@ -86,9 +95,22 @@ class Memories:
         """
         state = self._known.get(memory_id) or Memory(id=memory_id)
         subject = subjects.memory(memory_id)
-        for record in await self._log.read(subject, after=state.head, decisive=True):
+        for record in await self.log.read(subject, after=state.head, decisive=True):
             state = fold(state, record.sequence, record.data)
         return self._remember(state)
+
+    async def existing(self, memory_id: str) -> Memory:
+        """Return a memory as of now, whether or not it can be recalled.
+
+        Raises:
+            MemoryNotFound: there is none of that id.
+        """
+        memory = await self.load(memory_id)
+        if not memory.versions:
+            raise MemoryNotFound(
+                f"there is no memory {memory_id!r}: pelton memory recall finds some"
+            )
+        return memory
 
     async def at(self, ref: MemoryRef) -> Memory:
         """Return a memory that has at least the version that is named, if it ever had."""
@@ -126,9 +148,9 @@ class Memories:
                 data=CommitData(events=(event,)),
                 **origin._asdict(),
             )
-            data = encode(cleaned(self._log.redactor, commit, subject))
+            data = encode(cleaned(self.log.redactor, commit, subject))
             try:
-                sequence = await self._log.append(subject, data, id=commit.id, expect=state.head)
+                sequence = await self.log.append(subject, data, id=commit.id, expect=state.head)
             except Conflict:
                 state = await self.load(memory_id)
                 continue

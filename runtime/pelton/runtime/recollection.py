@@ -7,13 +7,13 @@ process keeps up to date: it follows the subjects of memories itself, and knows 
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from pelton.events.errors import PeltonError
 from pelton.events.subjects import ALL_MEMORY
-from pelton.projections.memories import MemoryEntry, MemoryQuery
+from pelton.projections.memories import MemoryEntry, MemoryQuery, Order
 from pelton.projections.pages import Page
 from pelton.projections.read import ReadModels
 from pelton.projections.store import open_private
@@ -21,6 +21,9 @@ from pelton.runtime.clock import World
 from pelton.runtime.failures import RecallUnavailable
 from pelton.runtime.log import Log
 from pelton.runtime.projector import Projector
+
+if TYPE_CHECKING:
+    from pelton.runtime.semantic import Embed, Nearness
 
 WITHIN: Final = 5.0
 """Seconds that a recall waits for the copy to be as new as it must be."""
@@ -31,8 +34,10 @@ logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 class Recollection:
     """Answers recalls from a copy of its own; `aclose` ends it."""
 
-    def __init__(self, log: Log, *, world: World, within: float = WITHIN) -> None:
-        self._log, self._world, self._within = log, world, within
+    def __init__(
+        self, log: Log, *, world: World, within: float = WITHIN, embed: Embed | None = None
+    ) -> None:
+        self._log, self._world, self._within, self._embed = log, world, within, embed
         self._copy: _Copy | None = None
 
     async def recall(self, query: MemoryQuery, *, at_least: int) -> Page[MemoryEntry]:
@@ -42,7 +47,7 @@ class Recollection:
             RecallUnavailable: the copy is not there in time; what it would find is not known.
             InvalidInput: the query or its page cannot be.
         """
-        copy = self._copy = self._copy or _Copy(self._log, self._world)
+        copy = self._copy = self._copy or _Copy(self._log, self._world, self._embed)
         models = await copy.ready(at_least, within=self._within)
         if models is None:
             if copy.failed:
@@ -50,7 +55,12 @@ class Recollection:
                 await copy.aclose()
             raise RecallUnavailable
         try:
-            return await models.memories.recall(query)
+            async with asyncio.timeout(self._within):
+                near = await copy.near(query)
+            return await models.memories.recall(query, near=near)
+        except TimeoutError as error:  # what was made of it until then is kept
+            logger.warning("recall-too-slow", within=self._within)
+            raise RecallUnavailable from error
         except PeltonError as error:
             if error.code == "validation-denied":
                 raise
@@ -67,8 +77,13 @@ class Recollection:
 class _Copy:
     """A copy while it is kept: a projector of its own, and what it has made."""
 
-    def __init__(self, log: Log, world: World) -> None:
+    def __init__(self, log: Log, world: World, embed: Embed | None) -> None:
         self._log, self._world = log, world
+        self._nearness: Nearness | None = None
+        if embed is not None:
+            from pelton.runtime.semantic import Nearness  # noqa: PLC0415  numpy is an extra
+
+            self._nearness = Nearness(embed)
         self._opened = asyncio.Event()
         self._models: ReadModels | None = None
         self._projector: Projector | None = None
@@ -90,6 +105,17 @@ class _Copy:
             return None
         reached = await self._projector.reached(sequence, within=within, end=True)
         return self._models if reached and not self.failed else None
+
+    async def near(self, query: MemoryQuery) -> list[int] | None:
+        """Return which memories are near a query in meaning; None if nobody can tell.
+
+        Raises:
+            EmbeddingFailed: what tells it has failed.
+        """
+        ranked = query.text and query.order is Order.BEST
+        if self._nearness is None or self._models is None or not ranked:
+            return None
+        return await self._nearness.nearest(self._models.memories, query)
 
     async def _keep(self) -> None:
         try:

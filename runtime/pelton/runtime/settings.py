@@ -37,6 +37,7 @@ from pelton.runtime.auth_settings import (
     TenantSettings,
     TlsSettings,
 )
+from pelton.runtime.memory_settings import MemorySettings
 from pelton.runtime.privacy_settings import EncryptionSettings, RedactionSettings
 from pelton.runtime.push_settings import PushSettings
 from pelton.runtime.setting_types import Address as Address  # noqa: PLC0414  who loads settings
@@ -287,6 +288,7 @@ class Settings(Section, frozen=True, kw_only=True):
     push: PushSettings = PushSettings()
     client: ClientSettings = ClientSettings()
     executor: ExecutorSettings = ExecutorSettings()
+    memory: MemorySettings = MemorySettings()
     projections: ProjectionSettings = ProjectionSettings()
     redaction: RedactionSettings = RedactionSettings()
     encryption: EncryptionSettings = EncryptionSettings()

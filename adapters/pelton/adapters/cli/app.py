@@ -27,8 +27,11 @@ from pelton.adapters.cli import (
     memory,
     new,
     people,
+    provenance,
     push,
     rebuild,
+    recast,
+    render,
     rerun,
     schedules,
     send,
@@ -76,6 +79,7 @@ app.command("show")(tasks.show)
 app.command("step")(walk.step)
 app.command("timeline")(conversation.timeline)
 app.command("graph")(conversation.graph)
+app.command("render")(render.render)
 app.command("rerun")(rerun.rerun)
 app.add_typer(rerun.test, name="test")
 app.command("fork")(fork.fork)
@@ -90,6 +94,12 @@ app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(agents.app, name="agents")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(memory.app, name="memory")
+memory.app.command("consolidate")(recast.consolidate)
+memory.app.command("rebuild-with")(recast.rebuild_with)
+memory.app.command("why")(provenance.why)
+memory.app.command("who-used")(provenance.who_used)
+memory.app.command("as-of")(provenance.as_of)
+memory.app.command("taint")(provenance.taint)
 app.command("tail")(tail.tail)
 app.command("usage")(usage.usage)
 app.command("audit")(audit.audit)

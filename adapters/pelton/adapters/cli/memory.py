@@ -45,13 +45,15 @@ Expect = Annotated[
 ]
 
 
-def _run(
+def on_memories(
     call: Callable[[Memories], Awaitable[T]],
     config: Path | None,
     data: str | None,
     nats: str | None,
 ) -> T:
+    """Call something with the memories of the log, and return what it returned."""
     from pelton.adapters.cli.connect import on_log
+    from pelton.adapters.cli.parts import embedding
     from pelton.runtime.aggregates import agents_of
     from pelton.runtime.clock import RealWorld
     from pelton.runtime.memories import Memories
@@ -61,7 +63,11 @@ def _run(
     async def run(log: Any) -> T:
         world = RealWorld()
         memories = Memories(
-            log, world=world, agents=agents_of(log, world), tenant=settings.nats.tenant
+            log,
+            world=world,
+            agents=agents_of(log, world),
+            tenant=settings.nats.tenant,
+            embed=embedding(settings),
         )
         try:
             return await call(memories)
@@ -71,16 +77,7 @@ def _run(
     return on_log(settings, run)
 
 
-async def _existing(memories: Memories, id_: str) -> Memory:
-    from pelton.events.memories import MemoryNotFound
-
-    memory = await memories.load(id_)
-    if not memory.versions:
-        raise MemoryNotFound(f"there is no memory {id_!r}: pelton memory recall finds some")
-    return memory
-
-
-def _entry(memory: Memory, version: Version) -> dict[str, Any]:
+def entry_of(memory: Memory, version: Version) -> dict[str, Any]:
     """Return a version of a memory as JSON shows it."""
     import msgspec
 
@@ -120,15 +117,17 @@ def _found(entry: MemoryEntry) -> dict[str, Any]:
     return dict(msgspec.to_builtins(shown(MemoryView, entry)))
 
 
-def _whose(scope: str, owner: str) -> str:
+def whose(scope: str, owner: str) -> str:
+    """Return how people are told to whom a memory belongs."""
     return f"{scope}:{owner}" if owner else scope
 
 
-def _changed(memory: Memory, *, json: bool) -> None:
+def changed(memory: Memory, *, json: bool) -> None:
+    """Print a memory that was just changed."""
     version = memory.current
     assert version is not None  # it was just changed
     said = "is forgotten" if version.forgotten else f"has version {version.number}"
-    Output(json=json).result(_entry(memory, version), [f"{memory.id} {said}"])
+    Output(json=json).result(entry_of(memory, version), [f"{memory.id} {said}"])
 
 
 async def _place(
@@ -181,7 +180,7 @@ def commit(
         scope, owner, life = await _place(memories, agent, team, everybody=everybody)
         command = CommitMemory(
             operation=memories.new_operation(),
-            cause=_by_hand(),
+            cause=by_hand(),
             content=text,
             expires=memories.until(ttl),
             scope=scope,
@@ -193,10 +192,11 @@ def commit(
         )
         return await memories.by_person(command.memory_id, command)
 
-    _changed(_run(run, config, data, nats), json=json)
+    changed(on_memories(run, config, data, nats), json=json)
 
 
-def _by_hand() -> Any:
+def by_hand() -> Any:
+    """Return the cause of what a person does to a memory."""
     from pelton.events.memory import CauseKind, MemoryCause
 
     return MemoryCause(kind=CauseKind.PERSON)
@@ -253,12 +253,12 @@ def recall(
             )
         )
 
-    page = _run(run, config, data, nats)
+    page = on_memories(run, config, data, nats)
     found = [_found(entry) for entry in page.items]
     rows = [
         [
-            *(each["id"], str(each["version"]), _whose(each["scope"], each["owner"])),
-            *(each["namespace"] or "-", each["time"], _short(each["content"])),
+            *(each["id"], str(each["version"]), whose(each["scope"], each["owner"])),
+            *(each["namespace"] or "-", each["time"], short(each["content"])),
         ]
         for each in found
     ]
@@ -270,7 +270,8 @@ def recall(
         output.note(f"{page.total} in all; the next page: --after {page.next}")
 
 
-def _short(content: str) -> str:
+def short(content: str) -> str:
+    """Return a text on one line of a table."""
     line = " ".join(content.split())
     return line if len(line) <= 72 else line[:71] + "…"
 
@@ -290,14 +291,14 @@ def get(
     """Show what a memory says."""
     from pelton.events.memories import MemoryNotFound
 
-    found = _run(lambda memories: _existing(memories, memory), config, data, nats)
+    found = on_memories(lambda memories: memories.existing(memory), config, data, nats)
     shown = found.version(version or len(found.versions))
     if shown is None:
         raise MemoryNotFound(f"the memory has {len(found.versions)} versions")
     lines = (
         [shown.content] if not shown.forgotten else [f"forgotten: {shown.reason or 'no reason'}"]
     )
-    Output(json=json).result(_entry(found, shown), lines)
+    Output(json=json).result(entry_of(found, shown), lines)
 
 
 @app.command("history")
@@ -310,12 +311,12 @@ def history(
     json: options.Json = False,
 ) -> None:
     """List what a memory has said, version by version, and what led to each."""
-    found = _run(lambda memories: _existing(memories, memory), config, data, nats)
-    versions = [_entry(found, version) for version in found.versions]
+    found = on_memories(lambda memories: memories.existing(memory), config, data, nats)
+    versions = [entry_of(found, version) for version in found.versions]
     rows = [
         [
             *(str(each["version"]), each["time"], each["cause"]["kind"], each["actor"]),
-            "(forgotten)" if each["forgotten"] else _short(each["content"]),
+            "(forgotten)" if each["forgotten"] else short(each["content"]),
         ]
         for each in versions
     ]
@@ -341,13 +342,13 @@ def revise(
     def command(memories: Memories) -> MemoryCommand:
         return ReviseMemory(
             operation=memories.new_operation(),
-            cause=_by_hand(),
+            cause=by_hand(),
             content=text,
             expires=memories.until(ttl),
             expect=expect,
         )
 
-    _changed(_change(memory, command, config, data, nats), json=json)
+    changed(_change(memory, command, config, data, nats), json=json)
 
 
 @app.command("revert")
@@ -366,10 +367,10 @@ def revert(
 
     def command(memories: Memories) -> MemoryCommand:
         return ReviseMemory(
-            operation=memories.new_operation(), cause=_by_hand(), reverts=version, expect=expect
+            operation=memories.new_operation(), cause=by_hand(), reverts=version, expect=expect
         )
 
-    _changed(_change(memory, command, config, data, nats), json=json)
+    changed(_change(memory, command, config, data, nats), json=json)
 
 
 @app.command("forget")
@@ -388,10 +389,10 @@ def forget(
 
     def command(memories: Memories) -> MemoryCommand:
         return ForgetMemory(
-            operation=memories.new_operation(), cause=_by_hand(), reason=reason, expect=expect
+            operation=memories.new_operation(), cause=by_hand(), reason=reason, expect=expect
         )
 
-    _changed(_change(memory, command, config, data, nats), json=json)
+    changed(_change(memory, command, config, data, nats), json=json)
 
 
 def _change(
@@ -402,7 +403,7 @@ def _change(
     nats: str | None,
 ) -> Memory:
     async def run(memories: Memories) -> Memory:
-        await _existing(memories, memory)
+        await memories.existing(memory)
         return await memories.by_person(memory, command(memories))
 
-    return _run(run, config, data, nats)
+    return on_memories(run, config, data, nats)

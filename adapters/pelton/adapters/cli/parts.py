@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pelton.runtime.clock import World
     from pelton.runtime.jetstream.log import JetStreamLog
     from pelton.runtime.remote import Remote
+    from pelton.runtime.semantic import Embed
 
 Ready = Callable[[Mapping[str, Any]], None]
 """Called once, when a part serves, with what others may want to know of it."""
@@ -119,6 +120,24 @@ async def remotes(settings: Settings) -> AsyncGenerator[Remote | None, None]:
         yield client
 
 
+def embedding(settings: Settings) -> Embed | None:
+    """Return what makes vectors of texts, if the settings name any.
+
+    Raises:
+        InvalidInput: they name no function.
+        SettingsError: numpy is not installed.
+    """
+    if not settings.memory.embed:
+        return None
+    from importlib.util import find_spec
+
+    from pelton.runtime.agents import function_of
+
+    if find_spec("numpy") is None:  # which is known before anything is served
+        raise SettingsError("memory.embed needs more: pip install 'pelton[semantic]'")
+    return function_of(settings.memory.embed)
+
+
 @contextlib.asynccontextmanager
 async def pushing(settings: Settings, world: World) -> AsyncGenerator[Pushing | None, None]:
     """Give what push notifications are sent with while the context lasts, if they are.
@@ -154,6 +173,7 @@ async def executor(settings: Settings, stop: Stop, ready: Ready) -> None:
             tenant=settings.nats.tenant,
             capacity=settings.executor.capacity,
             remote=remote,
+            embed=embedding(settings),
         )
         async with asyncio.TaskGroup() as group:
             running = group.create_task(serving.run(budget=settings.executor.stop_within))
