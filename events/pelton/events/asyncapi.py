@@ -229,20 +229,25 @@ def _headers(required: tuple[str, ...], **described: str) -> Json:
     return {"type": "object", "properties": properties, "required": list(required)}
 
 
-_ID: Final = "The record's `id`: a record that is published again with it is stored once."
+_ID: Final = (
+    "The record's `id`, where no sequence is expected: a record that is published again with it"
+    " within five minutes is stored once."
+)
+_NAME: Final = "The record's `id`, by which whoever expects a sequence may know its own record."
 _EXPECT: Final = (
     "The sequence of the last record on the subject, `0` if there is none: the append is refused"
     " with error 10071 when another one came first."
 )
 _SENT: Final = {
     False: _headers(
-        ("Nats-Msg-Id",),
+        (),
         Nats_Msg_Id=_ID,
+        Pelton_Id=_NAME,
         Nats_Expected_Last_Subject_Sequence="`0` for a command with `opens`, else absent.",
     ),
     True: _headers(
-        ("Nats-Msg-Id", "Nats-Expected-Last-Subject-Sequence"),
-        Nats_Msg_Id=_ID,
+        ("Nats-Expected-Last-Subject-Sequence",),
+        Pelton_Id=_NAME,
         Nats_Expected_Last_Subject_Sequence=_EXPECT,
     ),
 }
@@ -253,6 +258,7 @@ _LIVE: Final = _headers(
     Nats_Sequence="The record's sequence in LOG.",
     Nats_Last_Sequence="The sequence of the record before it on its subject, `0` if there is none.",
     Nats_Msg_Id=_ID,
+    Pelton_Id=_NAME,
 )
 
 

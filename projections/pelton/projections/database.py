@@ -212,22 +212,25 @@ async def _version(database: aiosqlite.Connection) -> int:
 
 
 @cache
-def _insert(table: Table, rows: int) -> str:
+def _insert(table: Table, rows: int, *, add: bool) -> str:
     values = f"({', '.join('?' for _ in table.columns)})"
-    columns = ", ".join(table.columns)
+    sums = ", ".join(f"{name} = {name} + excluded.{name}" for name in table.columns[table.key :])
     return (
-        f"INSERT OR REPLACE INTO {table.name} ({columns})"  # noqa: S608 - constants of this package
+        f"INSERT {'' if add else 'OR REPLACE '}INTO {table.name} ({', '.join(table.columns)})"  # noqa: S608 - constants of this package
         f" VALUES {', '.join([values] * rows)}"
+        f"{f' ON CONFLICT DO UPDATE SET {sums}' if add else ''}"
     )
 
 
-def put(database: sqlite3.Connection, table: Table, rows: list[tuple[Any, ...]]) -> None:
-    """Add rows, or put them in the place of those with the same key."""
+def put(
+    database: sqlite3.Connection, table: Table, rows: list[tuple[Any, ...]], *, add: bool = False
+) -> None:
+    """Insert rows, or put them in the place of those with the same key; with `add`, add them up."""
     start = 0
     for size in _ROWS:
         while len(rows) - start >= size:
             cells = list(chain.from_iterable(rows[start : start + size]))
-            database.execute(_insert(table, size), cells)
+            database.execute(_insert(table, size, add=add), cells)
             start += size
 
 

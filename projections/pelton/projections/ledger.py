@@ -80,11 +80,6 @@ _OPEN = (
     "SELECT task_id, agent, key, approvers, expires FROM questions"
     " WHERE task_id IN (SELECT value FROM json_each(?)) AND key <> ''"
 )
-_COUNT = (
-    "INSERT INTO counts SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'),"
-    " json_extract(value, '$[2]') FROM json_each(?) WHERE TRUE"
-    " ON CONFLICT (agent, name) DO UPDATE SET count = count + excluded.count"
-)
 
 _APPROVERS, _EXPIRES = (schema.QUESTIONS.columns.index(each) for each in ("approvers", "expires"))
 _ASKED = Message(message_id="-", role=Role.AGENT, parts=())
@@ -139,9 +134,8 @@ class Ledger(msgspec.Struct):
         put(database, schema.DELEGATIONS, self.delegations)
         put(database, schema.REPORTS, self.reports)
         put(database, schema.MEMORY_READS, self.reads)
-        if self.counts:
-            counts = [(*key, count) for key, count in self.counts.items()]
-            database.execute(_COUNT, (text(counts),))
+        counts = [(*key, count) for key, count in self.counts.items()]
+        put(database, schema.COUNTS, counts, add=True)
         self.spending.write(database)
 
 

@@ -7,25 +7,14 @@ from __future__ import annotations
 
 import sqlite3
 from datetime import datetime
-from typing import Final
 
 import msgspec
 
 from pelton.events.commit import Commit
 from pelton.events.events import UsageReported
 from pelton.projections import schema
-from pelton.projections.rows import TaskRow, text
-
-_CELLS: Final = ", ".join(
-    f"json_extract(value, '$[{at}]')" for at in range(len(schema.USAGE.columns))
-)
-_SUMS: Final = ", ".join(
-    f"{name} = {name} + excluded.{name}" for name in schema.USAGE.columns[schema.USAGE.key :]
-)
-_ADD: Final = (
-    f"INSERT INTO usage SELECT {_CELLS} FROM json_each(?) WHERE TRUE"  # noqa: S608 - constants
-    f" ON CONFLICT DO UPDATE SET {_SUMS}"
-)
+from pelton.projections.database import put
+from pelton.projections.rows import TaskRow
 
 
 class Took(msgspec.Struct, gc=False):
@@ -71,9 +60,8 @@ class Spending(msgspec.Struct):
 
     def write(self, database: sqlite3.Connection) -> None:
         """Add it to the table."""
-        if self.rows:
-            rows = [(*key, *msgspec.structs.astuple(took)) for key, took in self.rows.items()]
-            database.execute(_ADD, (text(rows),))
+        rows = [(*key, *msgspec.structs.astuple(took)) for key, took in self.rows.items()]
+        put(database, schema.USAGE, rows, add=True)
 
     def _row(self, task: TaskRow, commit: Commit, model: str) -> Took:
         key = (commit.time[:10], task.agent, task.context_id, task.owner, model)

@@ -11,10 +11,10 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pelton.adapters.frameworks.cli import CliAdapter
-from pelton.adapters.frameworks.contract import Adapter
+from pelton.adapters.frameworks.contract import Adapter, Capability
 from pelton.adapters.frameworks.model import Endpoint, ModelAdapter, tool
 from pelton.adapters.frameworks.serving import as_agent
 from pelton.events.events import FailureClass
@@ -23,6 +23,8 @@ from pelton.runtime.agents import Agent, Terms
 
 SYSTEM: Final = "You are a test."
 EFFECTS: Final = "TEST_EFFECTS"
+CLOSE: Final = {"connection": "close"}
+"""For clients that live as long as their process: no connection of theirs is left over."""
 QUICK: Final = Retry(attempts=3, first=0.02, longest=0.05)
 """Tried again at once: nobody waits for a provider here."""
 
@@ -54,6 +56,11 @@ class Kit(NamedTuple):
     name: str
     make: Callable[[str], Adapter]
 
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What its adapter declares."""
+        return self.make("http://127.0.0.1").capabilities
+
     def agent(self, url: str) -> Agent:
         """Return its agent, called by the adapter's name."""
         return as_agent(self.make(url), name=self.name, terms=TERMS)
@@ -69,6 +76,50 @@ def _model(dialect: str) -> Callable[[str], Adapter]:
     return make
 
 
+def _langgraph(url: str) -> Adapter:
+    from langchain.agents import create_agent  # pyright: ignore[reportUnknownVariableType]
+    from langchain.agents.middleware import HumanInTheLoopMiddleware
+    from langchain_openai import ChatOpenAI
+    from pydantic import SecretStr
+
+    from pelton.adapters.frameworks.langgraph import LangGraphAdapter
+
+    model = ChatOpenAI(
+        model="scripted",
+        base_url=f"{url}/v1",
+        api_key=SecretStr("sk-test"),
+        max_retries=0,
+        default_headers=CLOSE,
+        stream_usage=True,
+    )
+    asking = HumanInTheLoopMiddleware(interrupt_on={"pay": True})
+    graph: Any = create_agent(model, [add, pay], system_prompt=SYSTEM, middleware=[asking])
+    return LangGraphAdapter(graph, idempotent={"model", "add", "pay"}, retry=QUICK)
+
+
+def _pydantic_ai(url: str) -> Adapter:
+    from openai import AsyncOpenAI
+    from pydantic_ai import Agent, Tool
+    from pydantic_ai.models.openai import OpenAIChatModel
+    from pydantic_ai.providers.openai import OpenAIProvider
+
+    from pelton.adapters.frameworks.pydantic_ai import PydanticAIAdapter
+
+    client = AsyncOpenAI(
+        base_url=f"{url}/v1", api_key="sk-test", max_retries=0, default_headers=CLOSE
+    )
+    again = {"pelton": {"idempotent": True}}
+    tools = [Tool(add, metadata=again), Tool(pay, metadata=again, requires_approval=True)]
+    agent = Agent(
+        OpenAIChatModel("scripted", provider=OpenAIProvider(openai_client=client)),
+        name="tester",
+        output_type=[str, type(None)],
+        system_prompt=SYSTEM,
+        tools=tools,
+    )
+    return PydanticAIAdapter(agent, retry=QUICK)
+
+
 def _cli(url: str) -> Adapter:
     command = [sys.executable, "-I", str(Path(__file__).with_name("command.py")), url, "{prompt}"]
     return CliAdapter(command, dialect="jsonl", idempotent=True)
@@ -79,6 +130,8 @@ KITS: Final[Mapping[str, Kit]] = {
     for kit in (
         Kit("model", _model("openai")),
         Kit("model-anthropic", _model("anthropic")),
+        Kit("langgraph", _langgraph),
+        Kit("pydantic-ai", _pydantic_ai),
         Kit("cli", _cli),
     )
 }

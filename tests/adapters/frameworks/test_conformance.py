@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +13,14 @@ from pelton.adapters.frameworks.contract import Capability
 from pelton.events.a2a import Message, Part, Role, TaskState, text_of
 from pelton.events.context import TaskFold
 from pelton.events.delegation import from_agent
-from pelton.events.events import FailureClass, StepCompleted, TaskArtifactUpdated, TurnEnded
+from pelton.events.events import (
+    FailureClass,
+    StepCompleted,
+    TaskArtifactUpdated,
+    TurnEnded,
+    UsageReported,
+    ValueRecorded,
+)
 from pelton.events.session import SessionOpened, SessionReason, SessionStart
 from pelton.runtime.jetstream.log import JetStreamLog
 from pelton.runtime.replay.session import task_session
@@ -28,13 +37,23 @@ def kit(request: pytest.FixtureRequest) -> Kit:
 
 def can(kit: Kit, *wanted: Capability) -> None:
     """Skip what an adapter does not declare; the table in the documentation says so too."""
-    missing = set(wanted) - kit.make("http://127.0.0.1").capabilities
+    missing = set(wanted) - kit.capabilities
     if missing:
         pytest.skip(f"{kit.name} does not declare {', '.join(sorted(missing))}")
 
 
 def answer(task: TaskFold) -> str:
     return text_of(only(task).parts)
+
+
+def leaves(value: Any) -> set[Any]:
+    """Return what stands in JSON, numbers that are texts as numbers."""
+    found = set[Any]()
+    if hasattr(value, "values"):
+        return found.union(*map(leaves, value.values()))
+    if not isinstance(value, str) and hasattr(value, "__iter__"):
+        return found.union(*map(leaves, value))
+    return {int(value) if isinstance(value, str) and value.isdecimal() else value}
 
 
 async def ask(client: Client, text: str, context: str | None = None) -> TaskFold:
@@ -88,8 +107,51 @@ async def test_it_calls_tools(
     assert answer(task).endswith("3 and 7.")
     assert effects.read_text() == "add\nadd\n"
     assert [line.text for line in model.asked[1].lines if line.role == "tool"] == ["3", "7"]
-    done = [e for e in events if isinstance(e, StepCompleted)]
-    assert [e.result for e in done if e.result in (3, 7)] == [3, 7]
+    done = [
+        leaves(e.result)
+        for e in events
+        if isinstance(e, StepCompleted) and e.key.startswith("tool")
+    ]
+    assert [3 in each for each in done].count(True) == 1
+    assert [7 in each for each in done].count(True) == 1
+
+
+@pytest.mark.accepts("AS-60")
+async def test_what_its_model_takes_is_counted(
+    kit: Kit, model: ScriptedModel, log: JetStreamLog
+) -> None:
+    can(kit, Capability.USAGE)
+    first = [call("add", a=1, b=2)] if Capability.TOOLS in kit.capabilities else []
+    model.script(*first, say("It is three."))
+    client = Client(log, kit.name)
+    async with serving(log, kit.agent(model.url)):
+        task = await ask(client, "1 + 2?")
+    used = [e for e in await client.events(task.context_id) if isinstance(e, UsageReported)]
+    read = [sum(len(line.text.split()) for line in asked.lines) for asked in model.asked]
+    assert [(e.model, e.input_tokens) for e in used] == [("scripted", each) for each in read]
+    assert used[-1].output_tokens == 3
+    assert all(e.duration < 10_000 for e in used)
+
+
+@pytest.mark.accepts("AS-60")
+async def test_a_turn_is_run_with_the_options_it_has_recorded(
+    kit: Kit, model: ScriptedModel, log: JetStreamLog
+) -> None:
+    can(kit, Capability.OPTIONS)
+    model.script(say("Yes."))
+    agent = kit.agent(model.url)
+    others = {**agent.options, "model": "other", "prompt": "Be brief.", "temperature": 0.5}
+    client = Client(log, kit.name)
+    async with serving(log, replace(agent, options=others)):
+        task = await ask(client, "hello")
+    (asked,) = model.asked
+    assert (asked.model, asked.said[0], asked.body["temperature"]) == (
+        "other",
+        ("system", "Be brief."),
+        0.5,
+    )
+    values = [e for e in await client.events(task.context_id) if isinstance(e, ValueRecorded)]
+    assert [e.value for e in values] == [others]
 
 
 @pytest.mark.accepts("AS-45", "AS-60")
@@ -138,7 +200,7 @@ async def test_what_is_recorded_runs_again_without_any_effect(
 ) -> None:
     """Two turns, with tools where there are such: nobody is asked anything the second time."""
     can(kit, Capability.REPLAY)
-    tools = Capability.TOOLS in kit.make(model.url).capabilities
+    tools = Capability.TOOLS in kit.capabilities
     first = [call("add", a=1, b=2)] if tools else []
     model.script(*first, say("That is three."), say("I said three."))
     client = Client(log, kit.name)

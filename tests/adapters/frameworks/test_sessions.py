@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 import pytest
 
@@ -37,6 +37,7 @@ class Native:
     name: str = "native"
     format: int = 1
     capabilities: frozenset[Capability] = frozenset({Capability.HISTORY})
+    options: Mapping[str, Any] = {}
 
     def __init__(self, files: set[str], failures: Sequence[Callable[[], Exception]] = ()) -> None:
         self.files, self.failures = files, list(failures)

@@ -39,14 +39,14 @@ def chaos(
     import asyncio
 
     from pelton.adapters.cli.parts import quiet
+    from pelton.adapters.cli.references import load_agent
     from pelton.adapters.cli.sweep import Sweep
-    from pelton.runtime.agents import load
 
     del what  # there is but one
     if (message is None) is (context is None):
         raise CommandFailed("name --message or --context, one of them", "usage")
     quiet()
-    output, name = Output(json=json), load(agent).name
+    output, name = Output(json=json), load_agent(agent).name
     progress = Progress(output)
 
     async def run() -> tuple[Ran, list[Struck]]:

@@ -26,7 +26,8 @@ def dev(
         typer.Argument(
             metavar="[AGENT]...",
             help="module:name, path/to/file.py[:name], an entry point of pelton.agents, or an"
-            " agent of another kind: model:PROVIDER/NAME, cli:PROGRAM ARGUMENT…, sdk:module:Class;"
+            " agent of another kind: model:PROVIDER/NAME, cli:PROGRAM ARGUMENT…, and sdk:,"
+            " langgraph: or pydantic-ai: before module:name;"
             " without any, a hello agent.",
         ),
     ] = None,

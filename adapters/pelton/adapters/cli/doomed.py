@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from pelton.adapters.cli.parts import die_with, quiet
-from pelton.runtime.agents import load
+from pelton.adapters.cli.references import load_agent
 from pelton.runtime.clock import RealWorld
 from pelton.runtime.executor import Executor
 from pelton.runtime.failpoints import Doom, Point, doom
@@ -35,7 +35,7 @@ def say(**facts: object) -> None:
 
 async def serve(url: str, references: Sequence[str], fate: Doom) -> None:
     """Serve agents until told to stop, or to its end."""
-    agents = [load(reference) for reference in references]
+    agents = [load_agent(reference) for reference in references]
     async with JetStreamLog.open(url, migrate=False) as log:
         doom(log, fate)
         executor = Executor(log, agents, world=RealWorld(), patience=PATIENCE)

@@ -13,6 +13,8 @@ from pelton.runtime.agents import Agent, load
 KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "sdk": ("pelton.adapters.a2a_sdk.executors", "sdk"),
     "model": ("pelton.adapters.frameworks.model.reference", "model"),
+    "langgraph": ("pelton.adapters.frameworks.langgraph.reference", "langgraph"),
+    "pydantic-ai": ("pelton.adapters.frameworks.pydantic_ai.reference", "pydantic-ai"),
     "cli": ("pelton.adapters.frameworks.cli.reference", "cli"),
 }
 """For each kind of agent that is no code of pelton's: what loads it, and the extra it needs."""

@@ -11,7 +11,8 @@ framework's own leaves its adapter.
 from __future__ import annotations
 
 import enum
-from typing import ClassVar, NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from pelton.events.errors import PeltonError
 from pelton.events.events import FailureClass
@@ -34,6 +35,10 @@ class Capability(enum.StrEnum):
     """The conversation goes on from the log alone, on any machine."""
     ASK = "ask"
     """It pauses for a person, and any process goes on with the answer."""
+    USAGE = "usage"
+    """What its calls of a model take is counted."""
+    OPTIONS = "options"
+    """Its model and its prompt are recorded with each turn, and a fork may put others there."""
 
 
 class Health(NamedTuple):
@@ -116,6 +121,14 @@ class Adapter(Protocol):
     @property
     def capabilities(self) -> frozenset[Capability]:
         """What it can do."""
+        ...
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """What its turns record of how they are run, as JSON: `model`, `prompt` and their like.
+
+        A session reads them from `Turn.options`: a fork may have put others in their place.
+        """
         ...
 
     async def start(self) -> None:

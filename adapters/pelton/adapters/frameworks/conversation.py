@@ -6,7 +6,8 @@ begins, what it has said when it ends; every call of a tool is closed, whatever 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from itertools import chain
 from typing import Any, Final, Literal
 
 import msgspec
@@ -74,19 +75,31 @@ def of(said: Said) -> Spoken:
 
 
 class Conversation:
-    """The conversation of a turn, from the log. `load` comes first."""
+    """The conversation of a turn, from the log. `load` comes first.
+
+    An adapter may keep something else in the session beside it, under keys without a slash.
+    """
 
     def __init__(self, turn: Turn) -> None:
         self._turn = turn
         self._place = f"{turn.task_id}/{turn.number}"
-        self._before: list[Spoken] = []
+        self._before: dict[str, list[Spoken]] = {}
         self.new: list[Spoken] = []
         """What the turn has added: what it was told, and then what was said."""
 
     @property
     def lines(self) -> tuple[Spoken, ...]:
         """All of it, every call of a tool closed."""
-        return tuple(closed([*self._before, *self.new]))
+        return tuple(closed([*chain(*self._before.values()), *self.new]))
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """The names of its parts, this turn's included."""
+        return frozenset({*self._before, f"{self._place}/in", f"{self._place}/out"})
+
+    def missing(self, parts: Collection[str]) -> list[Spoken]:
+        """Return what was said before that is in none of these parts."""
+        return [*chain(*(said for part, said in self._before.items() if part not in parts))]
 
     async def load(self, opening: Opening) -> None:
         """Read what was said before, and keep what the turn is told."""
@@ -98,8 +111,8 @@ class Conversation:
             entries = await session.entries()
         own = f"{self._place}/"
         for key, value in entries.items():
-            if not key.startswith(own):
-                self._before += msgspec.convert(value, list[Spoken])
+            if key == REBUILT or ("/" in key and not key.startswith(own)):
+                self._before[key] = msgspec.convert(value, list[Spoken])
         self.new = [heard(self._turn)]
         await session.put(f"{own}in", self.new)
 

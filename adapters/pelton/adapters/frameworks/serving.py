@@ -77,6 +77,7 @@ def as_agent(
         description=description,
         version=version,
         skills=skills,
+        options=adapter.options,
         terms=replace(terms, retries={FailureClass.SESSION_LOST: ONCE, **terms.retries}),
     )(run)
     return replace(made, opened=opened)

@@ -44,6 +44,13 @@ _DIRECT: Final = f"$JS.API.DIRECT.GET.{LOG}"
 _ENDS: Final = frozenset({204, 404})
 """How a batch of answers ends: that was all of it, or there is nothing."""
 
+_REMEMBERED: Final = "Nats-Msg-Id"
+"""The header whose value the server remembers for a while, to store a record once."""
+
+_NAMED: Final = "Pelton-Id"
+"""The same where a record states what it expects, which alone stores it once, and for ever: so the
+server need not remember it."""
+
 _BATCH: Final = 1000
 _MOST_SUBJECTS: Final = 1024
 """The server's limits of one batch."""
@@ -149,10 +156,10 @@ class JetStreamLog:
         wire.check_literal(subject)
         wire.check_value(id, "id")
         if expect is None:
-            headers = f"NATS/1.0\r\nNats-Msg-Id: {id}\r\n\r\n".encode()
+            headers = f"NATS/1.0\r\n{_REMEMBERED}: {id}\r\n\r\n".encode()
         else:
             headers = (
-                f"NATS/1.0\r\nNats-Msg-Id: {id}\r\n"
+                f"NATS/1.0\r\n{_NAMED}: {id}\r\n"
                 f"Nats-Expected-Last-Subject-Sequence: {expect}\r\n\r\n"
             ).encode()
         if len(headers) + len(data) > self._connection.max_payload:
@@ -176,8 +183,7 @@ class JetStreamLog:
     ) -> int | None:
         """Return the sequence of our own record, if it is what took the place after `expect`.
 
-        It is when an acknowledgement was lost: the server checks expectations before it looks for
-        duplicates. None means that nobody has the place yet.
+        It is when an acknowledgement was lost. None means that nobody has the place yet.
         """
         last = error.description.rpartition(" ")[2]  # "wrong last sequence: 17", or without
         actual = int(last) if last.isdecimal() else None
@@ -187,8 +193,9 @@ class JetStreamLog:
         found = await self._api.stored(LOG, question, patience)
         if found is None:
             return None
-        if wire.header(found.headers, b"Nats-Msg-Id") == id.encode():
-            return found.record.sequence
+        for name in (_NAMED, _REMEMBERED):
+            if wire.header(found.headers, name.encode()) == id.encode():
+                return found.record.sequence
         raise Conflict(subject, expect, actual)
 
     async def read(

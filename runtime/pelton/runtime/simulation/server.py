@@ -1,9 +1,9 @@
 """The simulated server: what nats-server with JetStream would hold, shared by all simulated logs.
 
-The semantics are those measured on nats-server 2.15: the expectation is checked before duplicates
-on one server and after them in a cluster; ids are remembered for stored records only, within a
-window; acknowledgements by consumers are forgotten by a crash that came soon after; a late answer
-to an old delivery counts for the new one. Calls here are what happens when a request arrives.
+The semantics are those measured on nats-server 2.15, for records as pelton sends them: ids are
+remembered for records that were stored without an expectation, within a window; acknowledgements by
+consumers are forgotten by a crash that came soon after; a late answer to an old delivery counts for
+the new one. Calls here are what happens when a request arrives.
 """
 
 from __future__ import annotations
@@ -43,10 +43,14 @@ class WrongLast(Exception):
 
 
 class Stored(NamedTuple):
-    """A record as the server keeps it: with its id, its predecessor, and when it came."""
+    """A record as the server keeps it: with its id, its predecessor, and when it came.
+
+    `remembered` is whether it had no expectation, and so an id that is not to be stored again.
+    """
 
     record: Record
     id: str
+    remembered: bool
     previous: int
     at: float
 
@@ -149,7 +153,9 @@ class SimulatedServer:
         self.lives += 1
         horizon = self._loop.time() - self.window
         self._ids = {
-            stored.id: stored.record.sequence for stored in self.log if stored.at > horizon
+            stored.id: stored.record.sequence
+            for stored in self.log
+            if stored.remembered and stored.at > horizon
         }
         for queue in self._queues.values():
             queue.restored(len(self.log))
@@ -197,7 +203,7 @@ class SimulatedServer:
     # Records.
 
     def append(self, subject: str, data: bytes, id: str, expect: int | None) -> int:
-        """Store a record and return its sequence, or that of the record with the same id.
+        """Store a record and return its sequence, or that of one with the same id; see `Stored`.
 
         Raises:
             WrongLast: the expectation does not hold.
@@ -207,16 +213,14 @@ class SimulatedServer:
             raise TooLarge(f"{len(data)} bytes do not fit one record of {self.largest}")
         if self.full:
             raise LogFull("the log is full")
-        clustered, known = self.profile == "cluster", self._known(id)
-        if clustered and known:
-            return known
         last = self.last(subject)
-        if expect is not None and expect != last and not self._ignore_expectation:
+        if expect is None:
+            if known := self._known(id):
+                return known
+        elif expect != last and not self._ignore_expectation:
             fresh = last and self._loop.time() - self.log[last - 1].at < _STALE
-            raise WrongLast(None if clustered and fresh else last)
-        if known:
-            return known
-        return self._store(subject, data, id, last)
+            raise WrongLast(None if self.profile == "cluster" and fresh else last)
+        return self._store(subject, data, id, last, remembered=expect is None)
 
     def last(self, subject: str) -> int:
         """Return the sequence of the last record on a subject, 0 if there is none."""
@@ -274,13 +278,14 @@ class SimulatedServer:
                 end -= 1
         return end
 
-    def _store(self, subject: str, data: bytes, id: str, previous: int) -> int:
+    def _store(self, subject: str, data: bytes, id: str, previous: int, *, remembered: bool) -> int:
         sequence = len(self.log) + 1
         received = int(self.world.now().timestamp() * 1e9)
         record = Record(sequence, subject, data, received)
-        self.log.append(Stored(record, id, previous, self._loop.time()))
+        self.log.append(Stored(record, id, remembered, previous, self._loop.time()))
         self._heads.setdefault(subject, []).append(sequence)
-        self._ids[id] = sequence
+        if remembered:
+            self._ids[id] = sequence
         self._digest.update(f"{sequence} {subject} {id} {self._loop.time()!r} ".encode() + data)
         heard = Heard(sequence, previous, subject, data)
         for _, pattern, deliver in list(self._subscriptions.values()):

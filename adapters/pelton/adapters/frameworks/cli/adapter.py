@@ -6,7 +6,7 @@ import asyncio
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -48,6 +48,7 @@ class CliAdapter:
     capabilities: frozenset[Capability] = frozenset(
         {Capability.STREAM, Capability.REPLAY, Capability.HISTORY}
     )
+    options: Mapping[str, Any] = {}
 
     def __init__(
         self,

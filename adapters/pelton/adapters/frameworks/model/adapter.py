@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import aiohttp
@@ -19,6 +19,9 @@ from pelton.events.retries import Retry
 from pelton.runtime.failures import AgentError, StepError
 from pelton.runtime.sessions import Opening
 from pelton.runtime.turn import Turn
+
+_OWN: Final = frozenset({"model", "prompt"})
+"""Options that are no members of a request of that name."""
 
 ROUNDS: Final = 32
 """How often a model is asked in one turn before somebody should look at it."""
@@ -51,6 +54,11 @@ class ModelAdapter:
         self.tools = {tool.name: tool for tool in tools}
         self.retry, self.deadline, self.rounds = retry, deadline, rounds
         self._client: aiohttp.ClientSession | None = None
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The model, the `prompt` (which is `system`), and what goes into each request."""
+        return {**self.endpoint.options, "model": self.endpoint.model, "prompt": self.system}
 
     async def start(self) -> None:
         """Make the connections' pool."""
@@ -97,8 +105,9 @@ class _Session:
 
     async def turn(self, turn: Turn) -> None:
         speech, said = Speech(turn), self._conversation
+        options = await turn.options()
         for number in range(self._adapter.rounds):
-            answer = await self._asked(turn, speech)
+            answer = await self._asked(turn, speech, options)
             said.new.append(Spoken("assistant", answer.text, answer.calls))
             if not answer.calls:
                 await said.keep()
@@ -116,15 +125,17 @@ class _Session:
     async def close(self) -> None:
         """Do nothing: an attempt holds nothing."""
 
-    async def _asked(self, turn: Turn, speech: Speech) -> Answer:
+    async def _asked(self, turn: Turn, speech: Speech, options: Mapping[str, Any]) -> Answer:
         adapter = self._adapter
+        more = {key: value for key, value in options.items() if key not in _OWN}
+        endpoint = adapter.endpoint._replace(model=options["model"], options=more)
         tools = tuple(adapter.tools.values())
 
-        async def asking(model: str, system: str, lines: Any, offered: Any) -> Answer:  # noqa: ARG001
+        async def asking(model: str, system: str, lines: Any, *offered: Any) -> Answer:  # noqa: ARG001
             await speech.begin()
             return await ask(
                 adapter.client,
-                adapter.endpoint,
+                endpoint,
                 system=system,
                 lines=lines,
                 tools=tools,
@@ -134,16 +145,24 @@ class _Session:
         found = await turn.step(
             "model",
             asking,
-            adapter.endpoint.model,
-            adapter.system,
+            endpoint.model,
+            options["prompt"],
             self._conversation.lines,
             [(tool.name, tool.description, tool.schema) for tool in tools],
+            more,
             idempotent=True,
             retry=adapter.retry,
             deadline=adapter.deadline,
         )
         answer = msgspec.convert(found, Answer)
         await speech.end(answer.text)
+        turn.usage(
+            endpoint.model,
+            input_tokens=answer.tokens.read,
+            output_tokens=answer.tokens.wrote,
+            cached_tokens=answer.tokens.cached,
+            seconds=answer.seconds,
+        )
         return answer
 
     async def _called(self, turn: Turn, number: int, calls: Sequence[ToolCall]) -> Sequence[Spoken]:

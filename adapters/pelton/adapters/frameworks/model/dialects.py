@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from pelton.adapters.frameworks.conversation import Spoken, ToolCall
 from pelton.adapters.frameworks.model.tools import Tool
@@ -16,12 +17,21 @@ MAX_TOKENS: Final = 8192
 """How long an answer may be, where an endpoint wants to be told; in tokens."""
 
 
+class Tokens(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How many tokens a model has read and written; of the former, so many from a cache."""
+
+    read: int = 0
+    wrote: int = 0
+    cached: int = 0
+
+
 class Answer(msgspec.Struct, frozen=True):
-    """What a model has answered; `tokens` counts those it read and those it wrote."""
+    """What a model has answered, how much that was, and how long it took."""
 
     text: str
     calls: tuple[ToolCall, ...]
-    tokens: tuple[int, int]
+    tokens: Tokens
+    seconds: float = 0.0
 
 
 class Garbled(Exception):
@@ -140,11 +150,14 @@ class _Choice(msgspec.Struct):
     finish_reason: str | None = None
 
 
+class _Cached(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
 class _Usage(msgspec.Struct):
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
+    prompt_tokens_details: _Cached | None = None
 
 
 class _Chunk(msgspec.Struct):
@@ -157,7 +170,7 @@ class _ChatReader:
     def __init__(self) -> None:
         self._text = ""
         self._calls: dict[int, _Call] = {}
-        self._tokens = (0, 0)
+        self._tokens = Tokens()
         self._ended = False
 
     def take(self, data: bytes) -> str:
@@ -165,7 +178,9 @@ class _ChatReader:
         if chunk.error is not None:
             raise Garbled("an error in the middle of a stream")
         if chunk.usage is not None:
-            self._tokens = (chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
+            cached = (chunk.usage.prompt_tokens_details or _Cached()).cached_tokens
+            read, wrote = chunk.usage.prompt_tokens, chunk.usage.completion_tokens
+            self._tokens = Tokens(read, wrote, cached or 0)
         said = ""
         for choice in chunk.choices or ():
             self._ended = self._ended or bool(choice.finish_reason)
@@ -236,8 +251,22 @@ class _Block(msgspec.Struct):
     name: str = ""
 
 
+class _Counted(msgspec.Struct):
+    """What Anthropic counts: each of what is read is in one of three numbers."""
+
+    input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    output_tokens: int | None = None
+
+    def read(self) -> Tokens:
+        cached = self.cache_read_input_tokens or 0
+        new = (self.input_tokens or 0) + (self.cache_creation_input_tokens or 0)
+        return Tokens(read=new + cached, cached=cached)
+
+
 class _Opening(msgspec.Struct):
-    usage: _Usage | None = None
+    usage: _Counted | None = None
 
 
 class _Change(msgspec.Struct):
@@ -252,26 +281,26 @@ class _Event(msgspec.Struct):
     message: _Opening | None = None
     content_block: _Block | None = None
     delta: _Change | None = None
-    usage: _Usage | None = None
+    usage: _Counted | None = None
 
 
 class _AnthropicReader:
     def __init__(self) -> None:
         self._text = ""
         self._calls: dict[int, _Call] = {}
-        self._read = self._wrote = 0
+        self._tokens = Tokens()
         self._ended = False
 
     def take(self, data: bytes) -> str:
         match event := msgspec.json.decode(data, type=_Event):
-            case _Event(type="message_start", message=_Opening(usage=_Usage() as usage)):
-                self._read = usage.input_tokens
+            case _Event(type="message_start", message=_Opening(usage=_Counted() as usage)):
+                self._tokens = usage.read()
             case _Event(type="content_block_start", content_block=_Block(type="tool_use") as block):
                 self._calls[event.index] = _Call(block.id, block.name)
             case _Event(type="content_block_delta", delta=_Change() as change):
                 return self._change(event.index, change)
-            case _Event(type="message_delta", usage=_Usage() as usage):
-                self._wrote = usage.output_tokens
+            case _Event(type="message_delta", usage=_Counted(output_tokens=int(wrote))):
+                self._tokens = replace(self._tokens, wrote=wrote)
             case _Event(type="message_stop"):
                 self._ended = True
             case _Event(type="error"):
@@ -292,7 +321,7 @@ class _AnthropicReader:
         if not self._ended:
             raise Garbled("the answer has no end")
         calls = tuple(self._calls[index].made() for index in sorted(self._calls))
-        return Answer(self._text, calls, (self._read, self._wrote))
+        return Answer(self._text, calls, self._tokens)
 
 
 def _bearer(key: str) -> Mapping[str, str]:

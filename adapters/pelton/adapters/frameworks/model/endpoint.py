@@ -10,11 +10,13 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
+from msgspec.structs import replace
 
 from pelton.adapters.frameworks.conversation import Spoken
 from pelton.adapters.frameworks.model import dialects
 from pelton.adapters.frameworks.model.dialects import Answer, Dialect, Garbled
 from pelton.adapters.frameworks.model.tools import Tool
+from pelton.adapters.frameworks.providers import failure_kind
 from pelton.events.events import FailureClass
 from pelton.runtime.failures import AgentError
 
@@ -23,20 +25,6 @@ CONNECT: Final = 10.0
 SILENCE: Final = 120.0
 """Seconds that an endpoint may send nothing."""
 _LONGEST: Final = 16 * 1024 * 1024  # bytes of one event of a stream
-
-_KINDS: Final[Mapping[int, FailureClass]] = {
-    401: FailureClass.AUTHORISATION,
-    403: FailureClass.AUTHORISATION,
-    408: FailureClass.TIMEOUT,
-    409: FailureClass.PROVIDER,
-    429: FailureClass.PROVIDER,
-}
-
-
-def failure_kind(status: int) -> FailureClass:
-    """Return what an HTTP status of a model's endpoint means."""
-    usual = FailureClass.VALIDATION if status < 500 else FailureClass.PROVIDER
-    return _KINDS.get(status, usual)
 
 
 class Endpoint(NamedTuple):
@@ -77,6 +65,8 @@ async def ask(
     """
     speaks = endpoint.speaks()
     body = speaks.request(endpoint.model, system, lines, tools) | dict(endpoint.options)
+    clock = asyncio.get_running_loop().time
+    began = clock()
     try:
         async with client.post(
             endpoint.url.rstrip("/") + speaks.path,
@@ -95,7 +85,7 @@ async def ask(
                 async for data in events:
                     if text := reader.take(data):
                         await say(text)
-            return reader.answer()
+            return replace(reader.answer(), seconds=round(clock() - began, 3))
     except (TimeoutError, aiohttp.ServerTimeoutError) as error:
         raise AgentError("The model took too long.", kind=FailureClass.TIMEOUT) from error
     except aiohttp.ClientConnectorError as error:

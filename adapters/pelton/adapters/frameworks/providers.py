@@ -1,0 +1,61 @@
+"""How a model's provider has failed, as the clients of providers say it.
+
+Each client has exceptions of its own, which are alike: they hold an HTTP status, or say by their
+name that nothing came. So no client need be there to be understood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from pelton.events.events import FailureClass
+from pelton.runtime.failures import AgentError
+
+_CLIENTS: Final = frozenset(
+    {"aiohttp", "anthropic", "google", "httpcore", "httpcore2", "httpx", "httpx2", "openai"}
+)
+"""The packages whose exceptions are those of clients."""
+
+_KINDS: Final[Mapping[int, FailureClass]] = {
+    401: FailureClass.AUTHORISATION,
+    403: FailureClass.AUTHORISATION,
+    408: FailureClass.TIMEOUT,
+    409: FailureClass.PROVIDER,
+    429: FailureClass.PROVIDER,
+}
+
+
+def failure_kind(status: int) -> FailureClass:
+    """Return what an HTTP status of a model's endpoint means."""
+    usual = FailureClass.VALIDATION if status < 500 else FailureClass.PROVIDER
+    return _KINDS.get(status, usual)
+
+
+def provider_error(error: BaseException) -> AgentError | None:
+    """Return how a provider has failed, if an exception says so, or one that was its cause."""
+    chain = tuple(_chain(error))
+    for each in chain:
+        status = getattr(each, "status_code", None)
+        if isinstance(status, int) and status >= 400:
+            return AgentError(
+                f"The model's endpoint has answered {status}.", kind=failure_kind(status)
+            )
+    clients = [each for each in chain if type(each).__module__.partition(".")[0] in _CLIENTS]
+    if any("Timeout" in type(each).__name__ for each in clients):
+        return AgentError("The model took too long.", kind=FailureClass.TIMEOUT)
+    if any(type(each).__name__ == "ConnectError" for each in clients):
+        return AgentError("The model's endpoint cannot be reached.", kind=FailureClass.DEPENDENCY)
+    if clients:
+        return AgentError(
+            "The model's endpoint has broken off, or what it said is no answer.",
+            kind=FailureClass.PROVIDER,
+        )
+    return None
+
+
+def _chain(error: BaseException) -> Iterable[BaseException]:
+    at: BaseException | None = error
+    while at is not None:
+        yield at
+        at = at.__cause__ or (None if at.__suppress_context__ else at.__context__)
