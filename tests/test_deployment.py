@@ -235,6 +235,7 @@ ROLES: dict[str, tuple[list[str], list[str]]] = {
             "$JS.API.STREAM.PURGE.LOG",
             "$JS.API.STREAM.MSG.DELETE.LOG",
             "$JS.API.STREAM.DELETE.BLOBS",
+            "$JS.API.STREAM.PURGE.KV_KEYS",
         ],
     ),
     "acme-bridge": (
@@ -247,7 +248,7 @@ ROLES: dict[str, tuple[list[str], list[str]]] = {
     "acme-executor": (
         ["cmd.echo.x", "evt.echo.x", "$KV.LEASE.echo.x", "$KV.LEASE.echo.serving.x"],
         [
-            *("live.cmd.echo.x", "evt.echo._push.x"),
+            *("live.cmd.echo.x", "evt.echo._push.x", "$JS.API.STREAM.MSG.DELETE.KV_KEYS"),
             *("$JS.API.STREAM.UPDATE.LOG", "$JS.API.STREAM.DELETE.LOG"),
         ],
     ),

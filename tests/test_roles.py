@@ -20,6 +20,8 @@ import nats
 import pytest
 from nats.aio.msg import Msg
 
+from pelton.adapters.push.keys import new_key
+from pelton.adapters.sealing import TenantCipher
 from pelton.events.envelope import digest
 from pelton.events.keys import Presented
 from pelton.runtime.access import KeyChanges
@@ -28,6 +30,7 @@ from pelton.runtime.families import Families
 from pelton.runtime.jetstream.log import JetStreamLog
 from pelton.runtime.log import LogError
 from pelton.runtime.turn import Turn
+from pelton.runtime.vault import ContentErased, Sealing
 from tests import test_deployment
 from tests.adapters.a2a.world import WORLD, Rpc, executing, message, served, until
 from tests.adapters.push.receiver import pushing, receiving
@@ -160,6 +163,36 @@ async def test_a_bridge_spends_refresh_tokens_and_an_executor_makes_no_keys(
         assert "evt._access.keys" in violations(provisioned)[before]
 
 
+@pytest.mark.accepts("S26", "AS-24")
+async def test_who_works_seals_and_only_the_owner_erases(
+    provisioned: Mapping[str, str], tmp_path: Path
+) -> None:
+    new_key(tmp_path / "keys", world=WORLD)
+    sealing = Sealing(TenantCipher(tmp_path / "keys", world=WORLD))
+    before = len(violations(provisioned))
+    async with (
+        JetStreamLog.open(url(provisioned, "acme")) as owner,
+        JetStreamLog.open(
+            url(provisioned, "acme-bridge"), name="bridge", sealing=sealing
+        ) as bridge,
+        JetStreamLog.open(
+            url(provisioned, "acme-executor"), name="executor", sealing=sealing
+        ) as executor,
+    ):
+        sealed = await bridge.vault.seal("echo", "c", b"what was said")
+        assert await executor.vault.open(*sealed) == b"what was said"
+        assert violations(provisioned)[before:] == []
+        assert (await owner.vault.erase("echo", "c")).erased
+        for log in (bridge, executor):
+            log.vault.forget_all()
+            with pytest.raises(ContentErased):
+                await log.vault.open(*sealed)
+        assert violations(provisioned)[before:] == []
+        await bridge.vault.seal("echo", "d", b"more")
+        async with peer(provisioned, "acme-executor") as client:
+            assert not await client.may_publish("$JS.API.STREAM.MSG.DELETE.KV_KEYS")
+
+
 def state(task: dict[str, Any]) -> str:
     """Return the state of a task, as the specification's text calls it."""
     return str(task["status"]["state"]).removeprefix("TASK_STATE_")
@@ -172,17 +205,20 @@ READS = {
     *("$JS.API.CONSUMER.CREATE.LOG.*", "$JS.API.CONSUMER.MSG.NEXT.LOG.*"),
     "$JS.API.CONSUMER.DELETE.LOG.*",
 }
+KEYS = {"$KV.KEYS.*.*", "$JS.API.STREAM.CREATE.KV_KEYS", "$JS.API.STREAM.MSG.GET.KV_KEYS"}
 LISTED: dict[str, tuple[set[str], set[str], set[str]]] = {
     "OWNER": (
         set(),
         {
             *(f"$JS.API.STREAM.{verb}.LOG" for verb in ("DELETE", "PURGE", "MSG.DELETE")),
             *(f"$JS.API.STREAM.{verb}.BLOBS" for verb in ("DELETE", "PURGE")),
+            *(f"$JS.API.STREAM.{verb}.KV_KEYS" for verb in ("DELETE", "PURGE")),
         },
         set(),
     ),
     "EXECUTOR": (
         READS
+        | KEYS
         | {"cmd.*.*", "evt.*.*", "blob.*.*", "$KV.LEASE.*.*", "$KV.LEASE.*.*.*", "$JS.ACK.LOG.>"}
         | {"$JS.API.STREAM.MSG.GET.KV_LEASE", "$JS.API.STREAM.MSG.DELETE.KV_LEASE"}
         | {"$JS.API.CONSUMER.CREATE.LOG.*.cmd.*.*"},
@@ -191,6 +227,7 @@ LISTED: dict[str, tuple[set[str], set[str], set[str]]] = {
     ),
     "BRIDGE": (
         READS
+        | KEYS
         | {"cmd.*.*", "evt.*._key.*", "evt.*._push.*", "evt._access.*", "gossip.*", "blob.*.*"}
         | {"$KV.LEASE._push.*", "$JS.API.STREAM.MSG.GET.KV_LEASE"}
         | {"$JS.API.STREAM.MSG.DELETE.KV_LEASE"},

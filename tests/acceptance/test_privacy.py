@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.running import Dev, ask
+from tests.acceptance.running import Dev, ask, eventually, message, pelton
 from tests.secrets import CONTEXTS, HARMLESS, MEMBERS, PREFIXED, TEXTS
 
 AGENT = '''\
@@ -114,8 +114,8 @@ def test_no_secret_is_in_any_file_or_line(tmp_path: Path) -> None:
         url = f"{dev.url}/leaky"
         tasks: list[dict[str, Any]] = []
         for metadata in ({}, {"fail": texts}):
-            message = {"messageId": f"m{len(tasks)}", "role": "ROLE_USER", "parts": parts}
-            asked = {"message": {**message, "metadata": metadata}, "metadata": metadata}
+            said = {"messageId": f"m{len(tasks)}", "role": "ROLE_USER", "parts": parts}
+            asked = {"message": {**said, "metadata": metadata}, "metadata": metadata}
             tasks.append(ask(url, "SendMessage", asked)["task"])
         states = [task["status"]["state"].removeprefix("TASK_STATE_") for task in tasks]
         assert states == ["COMPLETED", "FAILED"]
@@ -151,3 +151,75 @@ def test_no_secret_is_in_any_file_or_line(tmp_path: Path) -> None:
     outputs |= {str(each): each.read_bytes() for each in files}
     assert any(b"(redacted:github-token)" in data for data in outputs.values())
     assert {name: found for name, data in outputs.items() if (found := found_in(data))} == {}
+
+
+SEALED = '''\
+from pelton.runtime import Turn, agent
+
+
+def look(text: str) -> dict:
+    return {"found": text}
+
+
+@agent
+async def secretary(turn: Turn) -> str:
+    """Says what it hears, in a step, a stream, an artifact and an answer."""
+    found = await turn.step("look", look, turn.text, idempotent=True)
+    await turn.stream(turn.text)
+    await turn.artifact(turn.text, name="note")
+    return f"{found['found']}, after {len(turn.history)} messages"
+'''
+
+
+@pytest.mark.accepts("AS-24", "AS-20")
+def test_what_is_erased_is_gone_from_everywhere(tmp_path: Path) -> None:
+    (tmp_path / "secretary.py").write_text(SEALED)
+    (tmp_path / "pelton.toml").write_text('[encryption]\nkeys = "tenant.keys"\n')
+    assert pelton("seal-key", cwd=tmp_path).returncode == 0
+    canaries = {name: f"what-{name}-said-f3a9" for name in ("anna", "bert")}
+    with Dev(tmp_path, agents=("secretary.py",)) as dev:
+        dev.ready()
+        url = f"{dev.url}/secretary"
+        tasks: dict[str, dict[str, Any]] = {}
+        for name, text in canaries.items():
+            said = {"messageId": name, "role": "ROLE_USER", "parts": [{"text": text}]}
+            tasks[name] = ask(url, "SendMessage", {"message": said})["task"]
+            assert tasks[name]["artifacts"][1]["parts"][0]["text"] == text
+            assert text in dev.run("show", tasks[name]["id"]).stdout
+        anna = tasks["anna"]["contextId"]
+
+        planned = dev.run("erase", "--context", anna)
+        assert (planned.returncode, planned.stdout.splitlines()[-1]) == (
+            0,
+            "nothing is erased yet: say --yes",
+        )
+        assert canaries["anna"] in dev.run("show", tasks["anna"]["id"]).stdout
+        (gone,) = json.loads(dev.run("erase", "--context", anna, "--yes", "--json").stdout)[
+            "contexts"
+        ]
+        assert (gone["erased"], gone["chained"], gone["plain"]) == (True, True, {})
+
+        def erased() -> bool:
+            found = ask(url, "GetTask", {"id": tasks["anna"]["id"]})
+            return canaries["anna"] not in json.dumps(found) and "(erased)" in json.dumps(found)
+
+        eventually(erased)
+        shown = dev.run("show", tasks["anna"]["id"])
+        assert canaries["anna"] not in shown.stdout
+        assert "(erased)" in shown.stdout
+        assert canaries["bert"] in dev.run("show", tasks["bert"]["id"]).stdout
+        with pytest.raises(RuntimeError, match="CONTENT_ERASED"):
+            ask(url, "SendMessage", message("more", contextId=anna))
+        again = dev.run("rerun", tasks["bert"]["id"], "--json")
+        assert json.loads(again.stderr)["error"]["code"] == "content-sealed"
+        assert dev.run("export", anna, "-o", "anna.pelton").returncode == 0
+        assert dev.run("verify", "anna.pelton").returncode == 0
+        told = dev.run("show", tasks["anna"]["id"], "--file", "anna.pelton")
+        assert "(sealed)" in told.stdout
+        assert dev.run("rebuild", "--verify").returncode == 0
+        assert dev.stop() == 0
+    for file in [*(tmp_path / ".pelton").rglob("*"), tmp_path / "anna.pelton"]:
+        if file.is_file():
+            data = file.read_bytes()
+            assert [text for text in canaries.values() if text.encode() in data] == [], file
+    assert not [line for line in dev.lines if any(text in line for text in canaries.values())]

@@ -37,6 +37,7 @@ from pelton.events.commands import COMMANDS
 from pelton.events.events import EVENTS
 from pelton.projections.ledger import COUNTS
 from pelton.runtime.agents import Agent, agent
+from pelton.runtime.bulk import UNREADABLE
 from pelton.runtime.clock import RealWorld
 from pelton.runtime.executor import Executor
 from pelton.runtime.jetstream.log import JetStreamLog
@@ -315,7 +316,7 @@ def test_every_command_of_the_command_line_has_a_heading_and_help() -> None:
 
 def test_every_name_of_ours_in_metadata_has_a_row() -> None:
     own = (wishes.WHEN_BUSY, wishes.DEADLINE, wishes.ANSWERS, wishes.TURN)
-    told = (context.POSITION, context.REDRIVEN, delegation.ORIGIN)
+    told = (context.POSITION, context.REDRIVEN, delegation.ORIGIN, UNREADABLE)
     assert {*own, *told} <= rows("wishes.md")
 
 

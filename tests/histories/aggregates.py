@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from pelton.events import subjects
 from pelton.events.access import (
+    ContentErased,
     KeyCreated,
     KeyRevoked,
     KeyRotated,
@@ -269,6 +270,15 @@ def families() -> Tape:
         )
         _access(tape, family, granted, refreshed)
     _access(tape, subjects.KEYS, TokensRevoked(family="f" * 32, reason="reused"))
+    return tape
+
+
+def erasures() -> Tape:
+    """Two conversations whose content was erased, one of them with two agents."""
+    tape = Tape()
+    gone = (("chat", "of anna"), ("echo", "of anna"), ("chat", "c"))
+    erased = [ContentErased(agent=agent, context_id=context) for agent, context in gone]
+    _access(tape, subjects.ERASURES, *erased)
     return tape
 
 

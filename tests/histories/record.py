@@ -120,6 +120,8 @@ def portrait_beside(state: AgentState | Schedules) -> Any:
 
 
 def _access(name: str, commits: Sequence[Commit]) -> Any:
+    if name == subjects.ERASURES:
+        return canonical({"erased": [event for each in commits for event in each.data.events]})
     if name != subjects.KEYS:
         return canonical(fold_family(commits))
     keys: Keys = {}

@@ -26,6 +26,7 @@ from pelton.events.session import SessionEntry, SessionReason
 from tests.histories.aggregates import (
     a_key,
     an_agent,
+    erasures,
     families,
     keys,
     lives,
@@ -381,6 +382,7 @@ TALES: Final[dict[str, Callable[[], Tape]]] = {
     "keys": keys,
     "families": families,
     "push": push,
+    "erasures": erasures,
     "framework-sessions": framework_sessions,
     "usage": usage,
     "teams": teams,

@@ -24,7 +24,7 @@ from pelton.events.retries import Retry
 from pelton.events.upcast import decode_command, decode_commit
 from pelton.runtime.agents import Terms, agent
 from pelton.runtime.attempt import Attempt
-from pelton.runtime.bulk import inline_task, offload
+from pelton.runtime.bulk import ContextBlobs, inline_task, offload
 from pelton.runtime.executor import Executor
 from pelton.runtime.failures import AgentError
 from pelton.runtime.jetstream.log import JetStreamLog
@@ -409,7 +409,7 @@ async def test_bulk_goes_to_blobs_and_comes_back(log: JetStreamLog) -> None:
 
     client = Client(log)
     message = Message(message_id="large", role=Role.USER, parts=(Part(text=large),))
-    stored = await offload(log, message)
+    stored = await offload(ContextBlobs(log, "echo", "ctx"), message)
     assert stored.parts[0].blob is not None
     async with serving(log, bulky):
         for history in (0, 1):

@@ -125,6 +125,8 @@ EXEMPT = {
     "fork.py:plant": "what is recorded already",
     "rerun.py:_furnish": "what is recorded already",
     "bulk.py:put_blob": "see `offload`",
+    "log.py:put_blob": "see `offload`",
+    "bulk.py:put": "see `offload`",
     "bulk.py:_store": "see `offload`",
     "sweep.py:_send": "into a log of its own, which is gone afterwards",
 }
@@ -134,6 +136,8 @@ EXEMPT = {
 def _stores(call: ast.Call) -> bool:
     match call.func:
         case ast.Attribute(attr="put_blob"):
+            return True
+        case ast.Attribute(attr="put", value=ast.Name(id="blobs") | ast.Attribute(attr="_blobs")):
             return True
         case ast.Attribute(attr="append"):
             return any(keyword.arg == "id" for keyword in call.keywords)

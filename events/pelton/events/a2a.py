@@ -49,9 +49,23 @@ class BlobRef(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=Fals
     (the bytes themselves) or `data` (JSON). `size` is in bytes.
     """
 
+    # What is sealed has the name of its key after the member, `text:<agent>.<token of context>`:
+    # whoever knows of no keys takes it for no member. `url` is a member then too, in UTF-8. The
+    # hash is that of the sealed bytes, and the size that of the content.
+
     sha256: str
     size: Count
     member: str
+
+    @property
+    def kind(self) -> str:
+        """The member of the part that the content is the value of."""
+        return self.member.partition(":")[0]
+
+    @property
+    def key(self) -> str:
+        """The name of the key that the content is sealed with, empty if it is not."""
+        return self.member.partition(":")[2]
 
 
 class Part(A2A, frozen=True, kw_only=True):

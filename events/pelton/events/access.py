@@ -73,5 +73,24 @@ class TokensRevoked(Event, frozen=True, kw_only=True, tag="TokensRevoked.v1"):
     reason: str
 
 
-AccessEvent = KeyCreated | KeyRotated | KeyRevoked | TokensGranted | TokensRefreshed | TokensRevoked
+class ContentErased(Event, frozen=True, kw_only=True, tag="ContentErased.v1"):
+    """The key of a context is destroyed: nobody can read any more what was sealed with it.
+
+    Lives on `evt._access.erasures`, which all follow that have keys in memory. The commit says who
+    has done it, and when.
+    """
+
+    agent: str
+    context_id: str
+
+
+AccessEvent = (
+    KeyCreated
+    | KeyRotated
+    | KeyRevoked
+    | TokensGranted
+    | TokensRefreshed
+    | TokensRevoked
+    | ContentErased
+)
 """The events of who may do what, which are no context's."""

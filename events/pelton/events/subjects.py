@@ -5,8 +5,9 @@ aggregates live beside the contexts under a name that begins with an underscore,
 token does: `evt.<agent>._agent` is the agent itself, `cmd.<agent>._schedules` and
 `evt.<agent>._schedules` are its schedules, `evt.<agent>._key.<key>` is an idempotency key,
 `evt.<agent>._push.<task>` are the push configs of a task, `evt._memory.<memory>` is a memory, and
-`evt._access.<name>` an aggregate of who may do what: `evt._access.keys` the keys of the tenant, the
-others families of tokens. The server sends a copy of what it has just stored to `live.<subject>`.
+`evt._access.<name>` an aggregate of who may do what: `evt._access.keys` the keys of the tenant,
+`evt._access.erasures` what was erased, the others families of tokens. The server sends a copy of
+what it has just stored to `live.<subject>`.
 """
 
 from __future__ import annotations
@@ -51,6 +52,9 @@ ACCESS: Final = "_access"
 
 KEYS: Final = "keys"
 """The aggregate of a tenant's API keys."""
+
+ERASURES: Final = "erasures"
+"""The aggregate of a tenant's erasures."""
 
 _PLAIN: Final = re.compile(
     r"(cmd|evt)\.([a-z0-9][a-z0-9_-]{0,62})\.([A-Za-z0-9][A-Za-z0-9_-]{0,63})", re.ASCII

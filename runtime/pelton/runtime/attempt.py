@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime
 from functools import cached_property
 from typing import Final
@@ -42,6 +43,7 @@ from pelton.runtime.pulse import Pulse
 from pelton.runtime.recorder import Recorder
 from pelton.runtime.steps import Doubt, Steps
 from pelton.runtime.turn import Tools, Turn, TurnEnd
+from pelton.runtime.vault import ContentErased
 from pelton.runtime.waits import Waits
 from pelton.runtime.writer import Writer
 
@@ -112,7 +114,7 @@ class Attempt:
         self._pulse = Pulse(
             host.world, suspend_after=terms.suspend_after, inactivity=terms.inactivity
         )
-        self._blobs = PatientBlobs(host.log)
+        self._blobs = PatientBlobs(host.log, agent.name, writer.state.id)
         self._recorder = Recorder(
             writer,
             task.id,
@@ -387,7 +389,7 @@ class Attempt:
                 state, message, failure = end.state, end.message, end.failure
             if (unasked := turn.unasked()) is not None:
                 raise unasked
-            self._recorder.settle()
+            await self._recorder.settle()
         except asyncio.CancelledError:  # the agent cancelled itself: nobody else did
             kind, text = FailureClass.INTERNAL, "The agent was cancelled."
             return await self._fail(Failure(kind=kind, message=text))
@@ -438,7 +440,8 @@ class Attempt:
 
     async def _fail(self, failure: Failure) -> End:
         """End the turn and fail the task, for good and without the agent's wish."""
-        self._recorder.settle()
+        with suppress(ContentErased):  # what is streamed and not sealed yet goes nowhere then
+            await self._recorder.settle()
         turn = self._recorder.turn
         self._logger().warning("dead-lettered", failure=failure.kind, reason=failure.message)
         ended = TurnEnded(

@@ -8,6 +8,7 @@ from pelton.events.delegation import DelegationRefused
 from pelton.events.errors import InvalidInput, PeltonError
 from pelton.events.events import Failure, FailureClass
 from pelton.runtime.log import LogError
+from pelton.runtime.vault import ContentErased
 
 
 class AgentError(PeltonError):
@@ -82,7 +83,7 @@ def failure_of(error: BaseException) -> Failure:
             return Failure(kind=error.kind, message=str(error), exception=name)
         case InvalidInput():
             return Failure(kind=FailureClass.VALIDATION, message=str(error), exception=name)
-        case DelegationRefused():
+        case DelegationRefused() | ContentErased():
             return Failure(kind=FailureClass.POLICY, message=str(error), exception=name)
         case LogError():
             message = "The log cannot do what it asked for."

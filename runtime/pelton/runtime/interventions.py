@@ -22,7 +22,7 @@ from pelton.events.events import TurnStarted
 from pelton.events.ids import context_of, derive, task_id, token
 from pelton.events.states import INTERRUPTED
 from pelton.events.upcast import decode_command, decode_commit
-from pelton.runtime.bulk import offload
+from pelton.runtime.bulk import ContextBlobs, offload
 from pelton.runtime.clock import World, rfc3339
 from pelton.runtime.contexts import Contexts
 from pelton.runtime.log import Log
@@ -112,7 +112,8 @@ class Interventions:
         key = _question(found, key)
         id_ = self._world.new_id()
         message = answer.message(id_, task, key or task)
-        data = SendMessageData(message=await offload(self._log, message), answers=key)
+        blobs = ContextBlobs(self._log, state.agent, state.id)
+        data = SendMessageData(message=await offload(blobs, message), answers=key)
         command = self._command(state, id_, data, actor)
         decided = await self._ask(state, command)
         return Intervention(state.agent, state.id, task, id_, key, decided)

@@ -14,6 +14,7 @@ from typing import ClassVar, NamedTuple, Protocol
 from pelton.events.errors import PeltonError
 from pelton.events.presence import Beat
 from pelton.events.redact import Redactor
+from pelton.runtime.vault import Vault
 
 
 class LogError(PeltonError):
@@ -194,6 +195,11 @@ class Log(Protocol):
 
         Whoever writes asks it, and goes on with what it returns: `append` stores bytes as they are.
         """
+        ...
+
+    @property
+    def vault(self) -> Vault | None:
+        """The keys that content is sealed with; see `pelton.runtime.bulk`."""
         ...
 
     async def append(self, subject: str, data: bytes, *, id: str, expect: int | None = None) -> int:

@@ -11,9 +11,9 @@ from collections import OrderedDict
 from typing import Any, Final
 
 import structlog
+from msgspec.structs import replace
 
 from pelton.events import subjects
-from pelton.events.a2a import BlobRef
 from pelton.events.commands import (
     CancelTask,
     CancelTaskData,
@@ -32,7 +32,7 @@ from pelton.events.events import Failure, TaskDelegated
 from pelton.events.ids import derive
 from pelton.events.states import SETTLED
 from pelton.events.turns import Delegated
-from pelton.runtime.bulk import THRESHOLD, PatientBlobs, inline
+from pelton.runtime.bulk import THRESHOLD, PatientBlobs, inline, offload
 from pelton.runtime.clock import World, rfc3339
 from pelton.runtime.log import Log
 from pelton.runtime.patience import patiently
@@ -58,7 +58,6 @@ class Outbox:
         self._log, self._world, self._remotes = log, world, remotes
         self._attention = attention
         self._watches: dict[str, tuple[asyncio.Timeout, asyncio.Task[None]]] = {}
-        self._blobs = PatientBlobs(log)
         self._sent: OrderedDict[str, None] = OrderedDict()
 
     def allows(self, url: str) -> bool:
@@ -78,7 +77,7 @@ class Outbox:
 
         Returns the id of its task there; none if that is over already and its end is reported.
         """
-        message = await inline(self._blobs, event.message)
+        message = await inline(self._blobs(waits), event.message)
         taken = await self._remotes.hand_over(
             event.agent, message, deadline=event.deadline, again=again
         )
@@ -163,12 +162,18 @@ class Outbox:
         )
         if command_id in self._sent:
             return
-        data = ReportTaskData(delegation=waits, outcome=outcome, failure=failure)
         outcome = cleaned(self._log.redactor, outcome, outcome.task_id)
+        blobs = self._blobs(waits)
+        if blobs.seals:  # what agents elsewhere have said was not sealed yet
+            outcome = replace(
+                outcome,
+                message=outcome.message and await offload(blobs, outcome.message),
+                artifacts=tuple([await offload(blobs, each) for each in outcome.artifacts]),
+            )
+        data = ReportTaskData(delegation=waits, outcome=outcome, failure=failure)
         encoded = encode(outcome)
         if len(encoded) > THRESHOLD:
-            digest = await self._blobs.put_blob(encoded)
-            blob = BlobRef(sha256=digest, size=len(encoded), member="data")
+            blob = await blobs.put(encoded, "data")
             data = ReportTaskData(delegation=waits, blob=blob, failure=failure)
         envelope = self._envelope(command_id, waits.agent, waits.context_id, origin)
         await self.send(ReportTask(data=data, **envelope))
@@ -184,6 +189,10 @@ class Outbox:
         data = CancelTaskData(task_id=orphan.child)
         envelope = self._envelope(command_id, orphan.agent, orphan.context_id, origin)
         await self.send(CancelTask(data=data, reach="tenant", **envelope))
+
+    def _blobs(self, waits: Delegation) -> PatientBlobs:
+        """Return the blobs of the context that a delegation is of."""
+        return PatientBlobs(self._log, waits.agent, waits.context_id)
 
     def has_sent(self, command_id: str) -> bool:
         """Whether it is remembered that a command was sent."""

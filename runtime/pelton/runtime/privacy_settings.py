@@ -1,4 +1,4 @@
-"""The settings of what is kept out of the log."""
+"""The settings of what is kept out of the log, and of what can be erased from it."""
 
 from __future__ import annotations
 
@@ -35,4 +35,21 @@ class RedactionSettings(Section, frozen=True, kw_only=True):
             description="Regular expressions of what is no secret although it looks like one, each"
             " for the whole of it: `AKIA[A-Z0-9]*EXAMPLE`."
         ),
+    ] = ()
+
+
+class EncryptionSettings(Section, frozen=True, kw_only=True):
+    """Encryption: content is sealed with a key for each context, and erased with that key."""
+
+    keys: Annotated[
+        str,
+        Meta(
+            description="File with the tenant's keys, as `pelton seal-key` makes it, the same for"
+            " all executors, bridges and commands of the tenant. Without it nothing is sealed, and"
+            " nothing can be erased: content is plain JSON, which any program can read."
+        ),
+    ] = ""
+    agents: Annotated[
+        tuple[str, ...],
+        Meta(description="Whose contexts are sealed; if it is empty, those of all agents."),
     ] = ()

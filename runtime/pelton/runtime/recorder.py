@@ -97,6 +97,7 @@ class Recorder:
         self._earlier = earlier.turn if earlier else None
         self._progress = 0
         self._texts: dict[str, _Text] = {}
+        self._whole: dict[str, tuple[str, str]] = {}
         self._written: set[str] = set()
         self._artifacts = earlier.artifacts if earlier else {}
 
@@ -208,13 +209,20 @@ class Recorder:
         status = TaskStatus(state=state or self.state, message=message, timestamp=self.now())
         self.emit(TaskStatusUpdated(task_id=self.task_id, status=status))
 
-    def text(
+    async def text(
         self, artifact_id: str, name: str, text: str, *, last: bool, anew: bool = False
     ) -> None:
         """Let a streamed text go on; see `_Text` for what an earlier attempt has said of it.
 
         With `anew` it begins once more: what of it was said before is replaced as this goes on.
+        Where content is sealed, it is written once it is complete.
         """
+        if self._blobs.seals:
+            said = "" if anew or artifact_id not in self._whole else self._whole[artifact_id][1]
+            self._whole[artifact_id] = name, said + text
+            if last:
+                await self._write_whole(artifact_id)
+            return
         stream = self._texts.get(artifact_id)
         if stream is None:
             recorded = self._recorded(artifact_id)
@@ -233,8 +241,15 @@ class Recorder:
         if self._recorded(artifact.artifact_id) != artifact:
             self.emit(TaskArtifactUpdated(task_id=self.task_id, artifact=artifact, last_chunk=True))
 
-    def settle(self) -> None:
+    async def _write_whole(self, artifact_id: str) -> None:
+        name, text = self._whole.pop(artifact_id)
+        parts = (Part(text=text),)
+        await self.artifact(Artifact(artifact_id=artifact_id, name=name, parts=parts))
+
+    async def settle(self) -> None:
         """Take back what earlier attempts have written and this one has not said."""
+        for artifact_id in tuple(self._whole):
+            await self._write_whole(artifact_id)
         for stream in self._texts.values():
             for event in stream.end(self.task_id):
                 self.emit(event)

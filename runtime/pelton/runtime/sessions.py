@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 
-from pelton.events.a2a import Artifact, BlobRef, Message, Part, Role, text_of
+from pelton.events.a2a import Artifact, Message, Part, Role, text_of
 from pelton.events.delegation import origin
 from pelton.events.envelope import encode
 from pelton.events.session import (
@@ -123,9 +123,8 @@ class TurnSession:
         the context see it once this one is over.
         """
         data = encode(cleaned(self._blobs.redactor, value, "session"))
-        if len(data) > THRESHOLD:
-            ref = BlobRef(sha256=await self._blobs.put_blob(data), size=len(data), member="data")
-            entry = SessionEntry(key=key, blob=ref)
+        if self._blobs.seals or len(data) > THRESHOLD:
+            entry = SessionEntry(key=key, blob=await self._blobs.put(data, "data"))
         else:
             entry = SessionEntry(key=key, value=msgspec.json.decode(data))
         known = self._own.get(key) or self._before.get(key)
@@ -167,7 +166,7 @@ class TurnSession:
     async def _value(self, entry: SessionEntry) -> Any:
         if entry.blob is None:
             return entry.value
-        return msgspec.json.decode(await self._blobs.get_blob(entry.blob.sha256))
+        return msgspec.json.decode(await self._blobs.get(entry.blob))
 
 
 _NAMESPACE: Final = b"pelton session "

@@ -38,7 +38,7 @@ from pelton.runtime.auth_settings import (
     TlsSettings,
 )
 from pelton.runtime.memory_settings import MemorySettings
-from pelton.runtime.privacy_settings import RedactionSettings
+from pelton.runtime.privacy_settings import EncryptionSettings, RedactionSettings
 from pelton.runtime.push_settings import PushSettings
 from pelton.runtime.setting_types import Address as Address  # noqa: PLC0414  who loads settings
 from pelton.runtime.setting_types import Secret as Secret  # noqa: PLC0414  needs these too
@@ -291,6 +291,7 @@ class Settings(Section, frozen=True, kw_only=True):
     memory: MemorySettings = MemorySettings()
     projections: ProjectionSettings = ProjectionSettings()
     redaction: RedactionSettings = RedactionSettings()
+    encryption: EncryptionSettings = EncryptionSettings()
     log: LogSettings = LogSettings()
 
     @property

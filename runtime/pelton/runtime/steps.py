@@ -16,7 +16,6 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from pelton.events.a2a import BlobRef
 from pelton.events.envelope import digest, encode
 from pelton.events.errors import InvalidInput
 from pelton.events.events import (
@@ -29,6 +28,7 @@ from pelton.events.events import (
     ValueRecorded,
 )
 from pelton.events.ids import derive
+from pelton.events.memory import STEPS
 from pelton.events.retries import NEVER, Retry, retry_of
 from pelton.events.turns import Step
 from pelton.events.turns import Turn as TurnFold
@@ -280,8 +280,9 @@ class Steps:
         safe = cleaned(self._blobs.redactor, value, key)
         if safe is not value:
             value, data = safe, msgspec.json.encode(safe)
-        if len(data) > THRESHOLD:
-            ref = BlobRef(sha256=await self._blobs.put_blob(data), size=len(data), member="data")
+        sealed = self._blobs.seals and not key.startswith(STEPS)  # these name memories, no content
+        if sealed or len(data) > THRESHOLD:
+            ref = await self._blobs.put(data, "data")
             self._recorder.emit(StepCompleted(task_id=task_id, key=key, blob=ref))
         else:
             self._recorder.emit(StepCompleted(task_id=task_id, key=key, result=value))
@@ -324,7 +325,7 @@ class Steps:
         if step.failure is not None:
             raise StepError(step.failure)
         if step.blob is not None:
-            return msgspec.json.decode(await self._blobs.get_blob(step.blob.sha256))
+            return msgspec.json.decode(await self._blobs.get(step.blob))
         return step.result
 
     def _unique(self, key: str) -> str:

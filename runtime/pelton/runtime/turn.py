@@ -213,7 +213,7 @@ class Turn:
         turn, is not sent twice; where it differs, the new text replaces the old.
         """
         artifact_id = artifact_id or derive(self.task_id, str(self.number), "artifact", name)
-        self._recorder.text(artifact_id, name, text, last=last, anew=anew)
+        await self._recorder.text(artifact_id, name, text, last=last, anew=anew)
 
     def beat(self) -> None:
         """Say that it gets on, without words: to be alive is no progress (AS-46)."""

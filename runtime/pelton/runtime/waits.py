@@ -155,7 +155,7 @@ class Waits:
         outcome = known.outcome
         if outcome is None:
             assert known.blob is not None  # a report has the one or the other
-            data = await self._blobs.get_blob(known.blob.sha256)
+            data = await self._blobs.get(known.blob)
             outcome = msgspec.json.decode(data, type=TaskOutcome)
         complete = TaskOutcome(
             task_id=outcome.task_id,

@@ -60,7 +60,7 @@ from pelton.events.ids import context_of
 from pelton.events.principal import Scope
 from pelton.events.reach import foreign_context
 from pelton.events.wishes import turn_meant, wishes
-from pelton.runtime.bulk import inline, inline_task, offload
+from pelton.runtime.bulk import ContextBlobs, inline_task, offload, readable
 from pelton.runtime.clock import World, rfc3339
 from pelton.runtime.contexts import Contexts
 from pelton.runtime.follow import Followers
@@ -120,7 +120,7 @@ class Engine:
             state = foreseen(state, command)
         task = await self.reader.placed(state, state.tasks[state.commands[command.id]])
         if task.answer is not None:
-            answer = await inline(self._log, task.answer)
+            answer = await readable(self._log, task.answer)
             return SendMessageResponse(message=bare(answer))
         history = request.configuration.history_length
         return SendMessageResponse(task=await self._view(call, task, history))
@@ -302,7 +302,8 @@ class Engine:
         self, call: Call, request: SendMessageRequest, state: Context
     ) -> SendMessage:
         wished = wishes(request.metadata)
-        message = await offload(self._log, request.message)
+        blobs = ContextBlobs(self._log, state.agent, state.id)
+        message = await offload(blobs, request.message)
         return SendMessage(
             **self._envelope(call, state),
             opens=not (message.task_id or message.context_id),

@@ -14,6 +14,7 @@ from pelton.adapters.a2a.engine import Engine
 from pelton.adapters.a2a.server import open_bridge
 from pelton.adapters.cli.parts import pushing
 from pelton.adapters.cli.stack import push_keys
+from pelton.adapters.sealing import sealing_of
 from pelton.projections.read import open_read_models
 from pelton.projections.store import open_store
 from pelton.runtime.agents import Agent
@@ -59,6 +60,7 @@ async def open_node(
                 credentials=Path(nats.credentials) if nats.credentials else None,
                 name="sdk",
                 redactor=redactor_of(settings),
+                sealing=sealing_of(settings),
             )
         )
         projector = Projector(log, await stack.enter_async_context(open_store(models)), world=world)

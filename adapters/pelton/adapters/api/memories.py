@@ -13,7 +13,7 @@ from pelton.events.memories import Member, MemoryNotFound
 from pelton.events.memory import MemoryScope
 from pelton.events.principal import Scope
 from pelton.projections.memories import Memories, MemoryQuery, VersionEntry
-from pelton.runtime.bulk import inline
+from pelton.runtime.bulk import readable
 from pelton.runtime.clock import rfc3339
 
 
@@ -111,7 +111,7 @@ async def message_of(tenant: Tenant, version: VersionEntry) -> Message | None:
     entry = await account.models.task(cause.task_id, agent=cause.agent)
     for message in entry.task.history if entry else ():
         if message.message_id == cause.message_id:
-            return await inline(account.log, message)
+            return await readable(account.log, message)
     return None
 
 

@@ -31,7 +31,7 @@ from pelton.events.principal import Principal, Scope
 from pelton.projections.cursors import read_cursor, write_cursor
 from pelton.projections.read import TaskEntry
 from pelton.runtime.audit import Wanted, audit
-from pelton.runtime.bulk import inline, inline_task
+from pelton.runtime.bulk import inline_task, readable
 from pelton.runtime.clock import rfc3339
 from pelton.runtime.log import Record
 
@@ -208,7 +208,7 @@ async def list_inbox(ask: Ask) -> shapes.Inbox:
     return shapes.Inbox(
         items=tuple(
             [
-                shown(shapes.QuestionView, each, message=await inline(account.log, each.message))
+                shown(shapes.QuestionView, each, message=await readable(account.log, each.message))
                 if each.message
                 else shown(shapes.QuestionView, each)
                 for each in page.items

@@ -21,6 +21,7 @@ from pelton.adapters.cli import (
     dev,
     diff,
     doctor,
+    erase,
     fork,
     keys,
     memory,
@@ -106,6 +107,8 @@ app.command("tail")(tail.tail)
 app.add_typer(rules.app, name="policy")
 app.command("usage")(usage.usage)
 app.command("audit")(audit.audit)
+app.command("erase")(erase.erase)
+app.command("seal-key")(erase.seal_key)
 app.command("rebuild")(rebuild.rebuild)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)

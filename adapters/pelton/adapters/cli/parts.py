@@ -81,6 +81,13 @@ async def open_log(settings: Settings, *, name: str) -> AsyncGenerator[JetStream
     from pelton.runtime.jetstream.log import JetStreamLog
     from pelton.runtime.jetstream.profiles import profile
     from pelton.runtime.redaction import redactor_of
+    from pelton.runtime.vault import OPEN
+
+    sealing = OPEN
+    if settings.encryption.keys:  # else nobody need wait for cryptography
+        from pelton.adapters.sealing import sealing_of
+
+        sealing = sealing_of(settings)
 
     if settings.nats.url is None:
         raise SettingsError("nats.url is not set: set it in pelton.toml or PELTON_NATS_URL")
@@ -91,6 +98,7 @@ async def open_log(settings: Settings, *, name: str) -> AsyncGenerator[JetStream
         credentials=credentials,
         name=name,
         redactor=redactor_of(settings),
+        sealing=sealing,
     ) as log:
         yield log
 

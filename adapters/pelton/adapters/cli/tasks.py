@@ -50,22 +50,28 @@ def show(
     from pelton.adapters.cli.connect import on_reader
 
     settings = options.settings(config, data=data, nats__url=nats)
-    found = on_reader(settings, file, lambda reader: find(reader, task, at=at), about=task)
+
+    async def run(reader: Reader) -> tuple[Found, Task]:
+        from pelton.runtime.bulk import opened_task
+
+        found = await find(reader, task, at=at)
+        return found, await opened_task(reader, found.task)
+
+    found, view = on_reader(settings, file, run, about=task)
     events = list(timeline.of_task(found.records, task))
     value = {
         "agent": found.agent,
-        "task": msgspec.to_builtins(found.task),
+        "task": msgspec.to_builtins(view),
         "outlook": outlook.value(found.fold),
         "timeline": [timeline.value(*event) for event in events],
     }
-    Output(json=json).result(value, [*_described(found), "", *timeline.lines(events)])
+    Output(json=json).result(value, [*_described(found, view), "", *timeline.lines(events)])
 
 
-def _described(found: Found) -> list[str]:
+def _described(found: Found, task: Task) -> list[str]:
     from pelton.adapters.cli import outlook
     from pelton.events.a2a import text_of
 
-    task = found.task
     rows = [
         ["task", task.id],
         ["agent", found.agent],

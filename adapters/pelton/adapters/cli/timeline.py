@@ -11,6 +11,7 @@ from pelton.adapters.cli.output import words
 from pelton.events.a2a import Message, text_of
 from pelton.events.access import (
     AccessEvent,
+    ContentErased,
     KeyCreated,
     KeyRevoked,
     KeyRotated,
@@ -325,6 +326,8 @@ def _failure(failure: Failure) -> str:
 
 
 def _access(event: AccessEvent) -> str:
+    if isinstance(event, ContentErased):
+        return f"{event.context_id} of {event.agent}"
     name = event.key_id if isinstance(event, KeyCreated | KeyRotated | KeyRevoked) else event.family
     if isinstance(event, KeyCreated | TokensGranted):
         return f"{name} of {event.principal}: {', '.join(event.roles)}"

@@ -58,7 +58,7 @@ class PushKeys:
 
     def __init__(self, path: Path, *, world: World) -> None:
         self._file = KeyFile(
-            path, _keys, setting="push.keys", command="pelton push key", world=world
+            path, keys_in, setting="push.keys", command="pelton push key", world=world
         )
 
     def seal(self, data: bytes, about: str) -> Sealed:
@@ -115,7 +115,13 @@ def _read(path: Path) -> _File:
     return found
 
 
-def _keys(path: Path) -> dict[str, bytes]:
+def keys_in(path: Path) -> dict[str, bytes]:
+    """Return the keys of a file by their ids, the newest last.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is something else.
+    """
     return {each.id: _unbase64(each.key) for each in _read(path).keys}
 
 

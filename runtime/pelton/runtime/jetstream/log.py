@@ -21,6 +21,7 @@ from pelton.runtime.jetstream.bells import JetStreamBells
 from pelton.runtime.jetstream.blobs import Blobs
 from pelton.runtime.jetstream.client import connect
 from pelton.runtime.jetstream.errors import ApiError, refused
+from pelton.runtime.jetstream.keys import Keys
 from pelton.runtime.jetstream.leases import Leases
 from pelton.runtime.jetstream.profiles import DURABLE, Profile
 from pelton.runtime.jetstream.scan import scan
@@ -36,6 +37,7 @@ from pelton.runtime.log import (
     Record,
     TooLarge,
 )
+from pelton.runtime.vault import OPEN, Sealing, Vault
 
 _KINDS: Final = tuple(subject.removesuffix(">") for subject in LOG_SUBJECTS)
 _DIRECT: Final = f"$JS.API.DIRECT.GET.{LOG}"
@@ -58,9 +60,18 @@ class JetStreamLog:
     """The log of one tenant: a NATS account. Opened by `JetStreamLog.open`."""
 
     def __init__(
-        self, api: Api, *, replicas: int, time: datetime, world: World, redactor: Redactor
+        self,
+        api: Api,
+        *,
+        replicas: int,
+        time: datetime,
+        world: World,
+        redactor: Redactor,
+        sealing: Sealing,
     ) -> None:
         self._api = api
+        keys = Keys(api, replicas=replicas)
+        self.vault: Final = Vault(keys, sealing.cipher, world=world, agents=sealing.agents)
         self.redactor: Final = redactor
         self._connection = api.connection
         self._world = world
@@ -81,12 +92,14 @@ class JetStreamLog:
         name: str = "pelton",
         world: World | None = None,
         redactor: Redactor = STANDARD,
+        sealing: Sealing = OPEN,
     ) -> AsyncGenerator[Self]:
         """Give the log on a server or cluster, while the context lasts.
 
         The streams are created or brought to this version first, unless `migrate` is false: then
         they must be there. `credentials` is a file with an nkey seed or a `.creds` file; user and
-        password, or a token, stand in the URL. `redactor` is what all that is written goes through.
+        password, or a token, stand in the URL. `redactor` is what all that is written goes through,
+        `sealing` what content is sealed with.
 
         Raises:
             LogUnavailable: there is no server.
@@ -98,7 +111,33 @@ class JetStreamLog:
         ) as connection:
             api = Api(connection, world=world, deadline=profile.deadline)
             replicas, time = await prepare(api, replicas=profile.replicas, migrate=migrate)
-            yield cls(api, replicas=replicas, time=time, world=world, redactor=redactor)
+            log = cls(
+                api,
+                replicas=replicas,
+                time=time,
+                world=world,
+                redactor=redactor,
+                sealing=sealing,
+            )
+            async with log._heeding_erasures():
+                yield log
+
+    @contextlib.asynccontextmanager
+    async def _heeding_erasures(self) -> AsyncGenerator[None]:
+        """Drop the keys of what is erased as soon as it is heard, if there can be any here."""
+        if not self.vault.seals:
+            yield
+            return
+
+        def heard(_: Heard) -> None:
+            self.vault.forget_all()  # it is rare, and keys are soon here again
+
+        async with self.listen(subjects.access(subjects.ERASURES), heard):
+            restored = self.on_restored(self.vault.forget_all)
+            try:
+                yield
+            finally:
+                restored()
 
     @property
     def connected(self) -> bool:

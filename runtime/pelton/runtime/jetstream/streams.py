@@ -2,7 +2,8 @@
 
 `LOG` and `BLOBS` are durable: each change of their shape is a migration, applied once, by whoever
 starts first, and recorded as a version in the metadata of `LOG`. `KV_LEASE` lives in memory and is
-made whenever it is missing.
+made whenever it is missing. `KV_KEYS` holds the keys that content is sealed with, and is made with
+the first of them.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pelton.runtime.log import LogMisconfigured, LogRegressed
 LOG: Final = "LOG"
 LEASES: Final = "KV_LEASE"
 BLOBS: Final = "BLOBS"
+KEYS: Final = "KV_KEYS"
 
 PIECE: Final = 256 * 1024
 """Bytes in a piece of a blob: small enough not to hold up other traffic on the connection."""
@@ -169,7 +171,27 @@ async def make_leases(api: Api, replicas: int, patience: Patience | None = None)
         # Sequences of a stream that was lost must not come again: an old lease would fit a new one.
         "first_seq": int(api.world.now().timestamp() * 1000),
     }
-    subject = f"$JS.API.STREAM.CREATE.{LEASES}"
+    await _make_missing(api, config, patience)
+
+
+async def make_keys(api: Api, replicas: int, patience: Patience) -> None:
+    """Make the stream of the keys, which is missing.
+
+    It holds the key of a context, and after it the tombstone: a key is not dropped by what follows
+    it but overwritten, which the server does only for what is deleted by its sequence.
+    """
+    config = {
+        "name": KEYS,
+        "subjects": ["$KV.KEYS.>"],
+        "storage": "file",
+        "num_replicas": replicas,
+        "discard": "new",
+    }
+    await _make_missing(api, config, patience)
+
+
+async def _make_missing(api: Api, config: Mapping[str, Any], patience: Patience) -> None:
+    subject = f"$JS.API.STREAM.CREATE.{config['name']}"
     error = (await api.answer(subject, config, decode_answer, patience)).error
     if error is not None and error.err_code != _OTHERWISE:  # somebody else has just made it
         raise refused(error)

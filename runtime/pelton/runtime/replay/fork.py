@@ -42,7 +42,7 @@ from pelton.runtime.failures import AgentError, StepError
 from pelton.runtime.log import Log, Record
 from pelton.runtime.options import KEY, blob_of
 from pelton.runtime.recorder import Recorder
-from pelton.runtime.replay.session import Session
+from pelton.runtime.replay.session import Session, check_unsealed
 from pelton.runtime.steps import Steps, call_of
 
 DEADLINE: Final = "deadline:"
@@ -101,7 +101,9 @@ def prefix(
 
     Raises:
         InvalidInput: there is nothing up to there, or no such step of the task has a result.
+        ContentSealed: what was said is sealed.
     """
+    check_unsealed(session)
     records = [each for each in session.records if each.sequence <= upto]
     if not records:
         raise InvalidInput(f"nothing of this conversation is recorded up to {upto}")
@@ -343,7 +345,7 @@ class Chosen(Steps):
         if isinstance(event, StepFailed):
             raise StepError(event.failure)
         if event.blob is not None:
-            return msgspec.json.decode(await self._blobs.get_blob(event.blob.sha256))
+            return msgspec.json.decode(await self._blobs.get(event.blob))
         return event.result
 
     async def _take_as_much(self, key: str, had: Had) -> None:

@@ -25,7 +25,7 @@ from pelton.events.events import (
 from pelton.events.ids import context_of
 from pelton.events.upcast import decode_command, decode_commit
 from pelton.runtime.agents import Agent, agent
-from pelton.runtime.bulk import inline
+from pelton.runtime.bulk import fetch, inline
 from pelton.runtime.failures import AgentError
 from pelton.runtime.replay.session import Session
 from pelton.runtime.turn import Turn
@@ -162,7 +162,7 @@ async def _outcome(session: Session, report: DelegationReported) -> TaskOutcome:
     outcome = report.outcome
     if outcome is None:
         assert report.blob is not None  # a report has the one or the other
-        data = await session.get_blob(report.blob.sha256)
+        data = await fetch(session, report.blob)
         outcome = msgspec.json.decode(data, type=TaskOutcome)
     return outcome
 

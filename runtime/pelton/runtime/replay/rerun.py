@@ -50,7 +50,7 @@ from pelton.runtime.remote import Remotes
 from pelton.runtime.replay.course import Course
 from pelton.runtime.replay.guard import no_effects
 from pelton.runtime.replay.script import Entry, Script, entries_of, origin_of, scripts, written
-from pelton.runtime.replay.session import Session
+from pelton.runtime.replay.session import Session, check_unsealed
 from pelton.runtime.replay.still import StillLoop
 from pelton.runtime.replay.verdict import Turned, Verdict
 from pelton.runtime.simulation.faults import Faults
@@ -78,8 +78,10 @@ def rerun(
         TaskNotFound: the session has no turn of such a task.
         InvalidInput: this is not the id of a task.
         DamagedRecord: the commits of its context do not chain.
+        ContentSealed: what was said is sealed.
     """
     context_id = context_of(task_id)
+    check_unsealed(session)
     for name, id_ in session.contexts:
         if id_ != context_id:
             continue
@@ -219,7 +221,7 @@ class _Served(Steps):
         if isinstance(event, StepFailed):
             raise StepError(event.failure)
         if event.blob is not None:
-            return msgspec.json.decode(await self._blobs.get_blob(event.blob.sha256))
+            return msgspec.json.decode(await self._blobs.get(event.blob))
         return event.result
 
     def _again(

@@ -5,11 +5,12 @@ A session reads as a log does, so that whatever looks back works on the log and 
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 import msgspec
 
@@ -28,6 +29,10 @@ from pelton.events.memory import named
 from pelton.events.upcast import decode_commit
 from pelton.runtime.log import BlobMissing, Extent, Record
 from pelton.runtime.simulation.server import matches
+from pelton.runtime.vault import ContentSealed, Vault
+
+_SEALED: Final = re.compile(rb'\{"sha256":"[0-9a-f]{64}","size":[0-9]+,"member":"[a-z]+:')
+"""How a reference to what is sealed is written."""
 
 
 class ContextNotFound(PeltonError):
@@ -67,6 +72,11 @@ class Reader(Protocol):
         """Return the bytes with that hash."""
         ...
 
+    @property
+    def vault(self) -> Vault | None:
+        """The keys that content is sealed with, if they can be had."""
+        ...
+
 
 class Session:
     """Records in the order of their log, and the blobs that they refer to; read only.
@@ -75,6 +85,8 @@ class Session:
     """
 
     def __init__(self, records: Iterable[Record], blobs: Mapping[str, bytes]) -> None:
+        self.vault: Final[Vault | None] = None
+        """It holds no keys."""
         self.records = tuple(sorted(records))
         self.blobs = dict(blobs)
         self._sequences = [record.sequence for record in self.records]
@@ -240,6 +252,18 @@ def named_blobs(data: bytes) -> Iterator[str]:
             if each.keys() == {"sha256", "size", "member"} and isinstance(each["sha256"], str):
                 yield each["sha256"]
             found += each.values()
+
+
+def check_unsealed(session: Session) -> None:
+    """Refuse a session whose content is sealed: nothing can be run again that cannot be read.
+
+    Raises:
+        ContentSealed: it is.
+    """
+    if any(_SEALED.search(record.data) for record in session.records):
+        raise ContentSealed(
+            "the content of the conversation is sealed: it can be looked at and not run again"
+        )
 
 
 def check_context(text: str) -> str:

@@ -30,6 +30,7 @@ from pelton.runtime.simulation.faults import Faults
 from pelton.runtime.simulation.link import Link
 from pelton.runtime.simulation.loop import running
 from pelton.runtime.simulation.server import SimulatedServer, WrongLast
+from pelton.runtime.vault import Vault
 
 _T = TypeVar("_T")
 
@@ -58,6 +59,7 @@ class SimulatedLog:
         redactor: Redactor = STANDARD,
     ) -> None:
         self.redactor: Final = redactor
+        self.vault: Final[Vault | None] = None
         self.link = Link(server, name, faults or Faults())
         self._server, self._name, self._deadline = server, name, deadline
         self._loop = running()
