@@ -121,7 +121,11 @@ THREATS: Final = (
         "parameters alone; columns and orders are constants of the source; those who read cannot"
         " write",
     ),
-    Threat("S19", "FTS injection", "", "There is no full-text search, so far."),
+    Threat(
+        "S19",
+        "FTS injection",
+        "what is looked for reaches the index as quoted words, never as its query language",
+    ),
     Threat(
         "S20",
         "CSRF, DNS rebinding",

@@ -267,7 +267,7 @@ def test_the_best_come_first_or_the_newest() -> None:
     assert accents == best
 
 
-@pytest.mark.accepts("S6", "AS-42")
+@pytest.mark.accepts("S19", "AS-42")
 @given(st.text(max_size=60))
 @example('" OR content:*')
 @example("NEAR(a b)")
