@@ -149,10 +149,9 @@ def test_graph_draws_who_asked_whom(dev: Dev, sent: dict[str, Any]) -> None:
 
 def test_usage_and_audit_are_told(dev: Dev, sent: dict[str, Any], file: Path) -> None:
     used = dev.json("usage", "--by", "agent", "--from", "1h")["usage"]
-    assert [(each["name"], each["turns"], each["calls"]) for each in used] == [
-        ("boss", 1, 1),
-        ("helper", 1, 0),
-    ]
+    boss, helper = sorted(used, key=lambda each: str(each["name"]))
+    assert (boss["name"], helper["name"], helper["calls"]) == ("boss", "helper", 0)
+    assert boss["calls"] == boss["turns"] >= 1, "each of its turns tells of one"
     assert "small" in dev.run("usage", "--by", "model").stdout
     done = dev.json("audit", "--agent", "boss", "--from", "start")["audit"]
     told = [(each["command"], each["decision"]) for each in done if each["taskId"] == sent["id"]]
@@ -164,10 +163,10 @@ def test_usage_and_audit_are_told(dev: Dev, sent: dict[str, Any], file: Path) ->
 def test_a_rule_is_asked_about_what_has_happened(
     dev: Dev, sent: dict[str, Any], file: Path
 ) -> None:
-    del sent
     rule = "call.name == 'first' ? 'ask' : call.kind == 'delegation'"
     ruled = dev.json("policy", "backtest", rule, "--from", "1h", "--agent", "boss")
-    [mine] = [each["ruling"] for each in ruled["hits"] if each["call"]["kind"] == "step"]
+    hits = [each for each in ruled["hits"] if each["call"]["task"] == sent["id"]]
+    [mine] = [each["ruling"] for each in hits if each["call"]["kind"] == "step"]
     assert (mine, ruled["failed"]) == ("ask", 0)
     (file.parent / "rule.cel").write_text(rule)
     alone = pelton("policy", "backtest", "rule.cel", "--file", str(file), cwd=file.parent)

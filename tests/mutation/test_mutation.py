@@ -57,9 +57,9 @@ MUTANTS = {
         "AssertionError",
     ),
     "the id of a delegated command follows from its event": Mutant(
-        "runtime/pelton/runtime/turn.py",
-        'command_id = derive("delegate", self.task_id, str(self.number), key)',
-        'command_id = derive("delegate", self.task_id, str(self.attempt), key)',
+        "runtime/pelton/runtime/handing_on.py",
+        'command_id = derive("delegate", own, number, key)',
+        'command_id = derive("delegate", own, self.recorder.now(), key)',
         SIMULATION,
         "AS-10: another command than was recorded",
     ),
