@@ -53,6 +53,24 @@ async def leaky(turn: Turn) -> str:
     return f"{seen}"
 
 
+@agent(name="echo")
+async def again(turn: Turn) -> str:
+    """Tells of a key, is cut off in the middle of it, and tells it all once more."""
+    await turn.stream(f"The key: {KEY[:12]}")
+    await turn.stream("The key: ", anew=True)
+    await turn.stream(f"{KEY}, it says")
+    return "done"
+
+
+@pytest.mark.accepts("AS-40")
+async def test_a_text_that_begins_anew_has_nothing_of_before(log: JetStreamLog) -> None:
+    client = Client(log)
+    async with serving(log, again):
+        context, task = await client.send("go")
+        ended = await client.settled(context, task)
+    assert only(ended).parts[0].text == f"The key: {MARKER}, it says"
+
+
 @pytest.mark.accepts("AS-40", "AS-23")
 async def test_every_attempt_has_what_the_log_has(log: JetStreamLog) -> None:
     client = Client(log)

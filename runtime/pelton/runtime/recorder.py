@@ -367,16 +367,16 @@ class _Text:
         self, artifact_id: str, name: str, recorded: Artifact | None, redactor: Redactor
     ) -> None:
         self._id, self._name, self._redactor = artifact_id, name, redactor
-        self._growing = Growing(redactor)
-        self._whole: list[str] = []
-        self._said = ""
+        self.begin()
         parts = join(recorded.parts) if recorded is not None else ()
         self._stored: str | None = None
         if len(parts) == 1 and isinstance(parts[0].text, str):
             self._stored = parts[0].text
 
     def begin(self) -> None:
-        """Begin once more; what was said stands as far as it is said again."""
+        """Begin, perhaps once more; what was said stands as far as it is said again."""
+        self._growing = Growing(self._redactor)
+        self._whole: list[str] = []
         self._said = ""
 
     def say(self, task_id: str, text: str, *, last: bool) -> list[TaskArtifactUpdated]:
