@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from pelton.events.a2a import Message, Role
+from pelton.events.a2a import Message
 from pelton.events.commit import Commit
 from pelton.events.event import Event
 from pelton.events.events import (
@@ -41,7 +41,7 @@ from pelton.events.states import TERMINAL
 from pelton.events.turns import Question
 from pelton.projections import schema
 from pelton.projections.database import put
-from pelton.projections.rows import Cells, TaskRow, text
+from pelton.projections.rows import SOMETHING, Cells, TaskRow, text
 from pelton.projections.usage import Spending
 
 AT_REST: Final = ""
@@ -82,7 +82,6 @@ _OPEN = (
 )
 
 _APPROVERS, _EXPIRES = (schema.QUESTIONS.columns.index(each) for each in ("approvers", "expires"))
-_ASKED = Message(message_id="-", role=Role.AGENT, parts=())
 
 
 class Ledger(msgspec.Struct):
@@ -119,7 +118,7 @@ class Ledger(msgspec.Struct):
         asked: dict[tuple[str, str], dict[str, Question]] = {}
         for (task, agent, key), (approvers, expires) in found.items():
             question = Question(
-                message=_ASKED, approvers=tuple(msgspec.json.decode(approvers)), expires=expires
+                message=SOMETHING, approvers=tuple(msgspec.json.decode(approvers)), expires=expires
             )
             asked.setdefault((task, agent), {})[key] = question
         return asked

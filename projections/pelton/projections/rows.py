@@ -11,13 +11,16 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from pelton.events.a2a import JsonObject, Message, TaskStatus
+from pelton.events.a2a import JsonObject, Message, Role, TaskStatus
 
 Cells = tuple[Any, ...]
 """What SQLite keeps of a row: integers, texts and nulls in the order of the columns."""
 
 UNDECIDED: Final = 1 << 53
 """Plus a command's sequence: the number of a message that waits to be decided. It comes last."""
+
+SOMETHING: Final = Message(message_id="-", role=Role.AGENT, parts=())
+"""Stands for a message of which only that it is there is asked."""
 
 _encoder: Final = msgspec.json.Encoder(order="deterministic")
 _statuses: Final = msgspec.json.Decoder(TaskStatus)

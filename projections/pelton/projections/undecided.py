@@ -11,13 +11,12 @@ from collections.abc import Collection, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from pelton.events.a2a import Message, Role
 from pelton.events.commands import CancelTask, Command
 from pelton.events.commit import Commit, CommitData
 from pelton.events.context import REDRIVEN, Context, TaskFold
 from pelton.events.decide import about, foresee
 from pelton.events.turns import Question, Turn
-from pelton.projections.rows import UNDECIDED, Cells, ContextRow, TaskRow, message_cells
+from pelton.projections.rows import SOMETHING, UNDECIDED, Cells, ContextRow, TaskRow, message_cells
 
 Waiting = tuple[int, Command]
 """A command with its stream sequence."""
@@ -76,7 +75,7 @@ def _fold(row: TaskRow, questions: Mapping[str, Question]) -> TaskFold:
         context_id=row.context_id,
         status=row.status,
         command_id=row.command_id,
-        answer=None if row.answer is None else _ANSWERED,
+        answer=None if row.answer is None else SOMETHING,
         redriven=(row.metadata or {}).get(REDRIVEN, ""),
         turn=replace(_TURN, number=row.turns, questions=asked) if asked else None,
     )
@@ -96,7 +95,6 @@ _COMMIT = Commit(
     data=CommitData(events=()),
 )
 _TURN = Turn(number=0, attempt=1, message_id="", executor="", cause=_COMMIT)
-_ANSWERED = Message(message_id="-", role=Role.AGENT, parts=())
 
 
 def _opened(context: ContextRow, task: TaskFold, sequence: int, owner: str) -> TaskRow:

@@ -16,6 +16,7 @@ from pelton.testing.dialects.shape import (
     Reply,
     body_model,
     body_streams,
+    body_tools,
     text_of,
 )
 
@@ -110,17 +111,13 @@ def _anthropic_error(status: int, message: str) -> Json:
     return {"type": "error", "error": {"type": kind, "message": message}}
 
 
-def _anthropic_tools(body: Json) -> Iterator[str]:
-    return (tool["name"] for tool in body.get("tools", ()))
-
-
 MESSAGES: Final = Dialect(
     name="anthropic",
     path=re.compile(r"/messages$"),
     model=body_model,
     streams=body_streams,
     lines=_anthropic_lines,
-    tools=_anthropic_tools,
+    tools=body_tools,
     whole=_anthropic_whole,
     events=_anthropic_events,
     error=_anthropic_error,

@@ -16,6 +16,7 @@ from pelton.testing.dialects.shape import (
     Reply,
     body_model,
     body_streams,
+    body_tools,
     loads,
     text_of,
 )
@@ -222,10 +223,6 @@ def _chat_tools(body: Json) -> Iterator[str]:
     return (tool["function"]["name"] for tool in body.get("tools", ()))
 
 
-def _responses_tools(body: Json) -> Iterator[str]:
-    return (tool["name"] for tool in body.get("tools", ()))
-
-
 CHAT: Final = Dialect(
     name="openai",
     path=re.compile(r"/chat/completions$"),
@@ -244,7 +241,7 @@ RESPONSES: Final = Dialect(
     model=body_model,
     streams=body_streams,
     lines=_responses_lines,
-    tools=_responses_tools,
+    tools=body_tools,
     whole=_responses_whole,
     events=_responses_events,
     error=_openai_error,

@@ -93,3 +93,8 @@ def body_model(body: Json, _: re.Match[str]) -> str:
 def body_streams(body: Json, _: re.Match[str]) -> bool:
     """Return whether a body asks for a stream."""
     return bool(body.get("stream"))
+
+
+def body_tools(body: Json) -> Iterator[str]:
+    """Yield the names of the tools that a body offers."""
+    return (tool["name"] for tool in body.get("tools", ()))
