@@ -102,6 +102,10 @@ fuzz: $(VENV)/.ready
 recovery: $(VENV)/.ready
 	@$(BIN)/python -m tests.recovery --kills $(or $(KILLS),20)
 
+## soak: load and kill for hours, and fail if something grows: make soak MINUTES=480 RATE=50 (G14)
+soak: $(VENV)/.ready
+	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),480) --rate $(or $(RATE),50)
+
 ## bench: measure requests, appends and rebuilds against their yardsticks (minutes)
 bench: $(VENV)/.ready
 	@$(BIN)/python -m benchmarks
@@ -179,4 +183,4 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 		pip --require-hashes -r requirements.lock; pip --no-deps --no-build-isolation -e .; fi
 	@touch $@
 
-.PHONY: demo conformance-agent test test-slow test-browser node check lint format imports types cov cov-core accepted simulate chaos fuzz recovery bench bench-turns bench-fold bench-fairness bench-redaction bench-streams schemas lock image test-image secrets setup clean help
+.PHONY: demo conformance-agent test test-slow test-browser node check lint format imports types cov cov-core accepted simulate chaos fuzz recovery soak bench bench-turns bench-fold bench-fairness bench-redaction bench-streams schemas lock image test-image secrets setup clean help
