@@ -151,7 +151,7 @@ def _google_adk(url: str) -> Adapter:
     import httpx
     from google.adk.agents import LlmAgent
     from google.adk.models import Gemini
-    from google.adk.tools import FunctionTool
+    from google.adk.tools.function_tool import FunctionTool
     from google.genai import Client
 
     from pelton.adapters.frameworks.google_adk import GoogleADKAdapter
@@ -165,6 +165,12 @@ def _google_adk(url: str) -> Adapter:
         tools=[add, FunctionTool(pay, require_confirmation=True)],
     )
     return GoogleADKAdapter(agent, idempotent={"add", "pay"}, retry=QUICK)
+
+
+def _webhook(url: str) -> Adapter:
+    from tests.adapters.frameworks.elsewhere import Hosted
+
+    return Hosted(url)
 
 
 def _cli(url: str) -> Adapter:
@@ -182,6 +188,7 @@ KITS: Final[Mapping[str, Kit]] = {
         Kit("openai-agents", _openai_agents("responses")),
         Kit("openai-agents-chat", _openai_agents("openai")),
         Kit("google-adk", _google_adk),
+        Kit("webhook", _webhook),
         Kit("cli", _cli),
     )
 }

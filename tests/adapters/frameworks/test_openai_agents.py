@@ -9,11 +9,11 @@ import pytest
 from agents import (
     Agent,
     GuardrailFunctionOutput,
+    InputGuardrail,
     Model,
     OpenAIResponsesModel,
     function_tool,
     handoff,
-    input_guardrail,
 )
 from agents.mcp import MCPServerStdio
 from openai import AsyncOpenAI
@@ -111,16 +111,18 @@ async def test_a_person_may_refuse(model: ScriptedModel, log: JetStreamLog) -> N
     assert told == ["A person has refused this."]
 
 
-@input_guardrail
-async def nothing_passes(*_: object) -> GuardrailFunctionOutput:
+async def nothing(*_: object) -> GuardrailFunctionOutput:
     return GuardrailFunctionOutput(output_info=None, tripwire_triggered=True)
+
+
+NOTHING_PASSES: InputGuardrail[Any] = InputGuardrail(guardrail_function=nothing)
 
 
 @pytest.mark.accepts("AS-60")
 async def test_a_guardrail_that_stops_an_agent_is_a_policy(
     model: ScriptedModel, log: JetStreamLog
 ) -> None:
-    agent: Any = Agent(name="it", model=asked(model.url), input_guardrails=[nothing_passes])
+    agent: Agent[Any] = Agent(name="it", model=asked(model.url), input_guardrails=[NOTHING_PASSES])
     model.script(say("Never mind."))
     client = Client(log, "tester")
     async with serving(log, served(agent)):

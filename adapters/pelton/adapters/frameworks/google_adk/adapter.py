@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
-from typing import Any, Final
+from importlib import import_module
+from typing import Any, Final, cast
 
 import msgspec
 from google.adk.agents import BaseAgent
@@ -27,10 +28,13 @@ from pelton.runtime.failures import AgentError, RecordedError
 from pelton.runtime.sessions import Opening
 from pelton.runtime.turn import Turn
 
-with suppress(ModuleNotFoundError):  # what ADK looks for when it runs for the first time: seconds
-    import google.adk.agents.remote_a2a_agent
-    import google.adk.flows.llm_flows.auto_flow
-    import google.adk.workflow  # noqa: F401
+for _late in (  # what ADK imports when it runs for the first time, which takes seconds
+    "google.adk.agents.remote_a2a_agent",
+    "google.adk.flows.llm_flows.auto_flow",
+    "google.adk.workflow",
+):
+    with suppress(ModuleNotFoundError):
+        import_module(_late)
 
 Json = dict[str, Any]
 
@@ -177,15 +181,17 @@ class _Session:
 
 async def _answer(turn: Turn, call: types.FunctionCall) -> types.FunctionResponse:
     """Ask a person what ADK asks: whether a tool may be called, or what one has come to."""
-    name, args = call.name or "", call.args or {}
+    name = call.name or ""
+    args: Any = call.args or {}
     if name == CREDENTIAL:
         raise AgentError(
             "A tool asks for somebody's credentials, which nobody can give here.",
             kind=FailureClass.AUTHORISATION,
         )
     if name == CONFIRM:
-        wanted = args.get("originalFunctionCall") or {}
-        tool, given = wanted.get("name", ""), wanted.get("args") or {}
+        wanted: Any = args["originalFunctionCall"]
+        tool: str = wanted["name"]
+        given: Any = wanted.get("args") or {}
         approval = await turn.approve(f"Call {tool} with {_told(given)}?", tool=tool, args=given)
         response: Json = {"confirmed": approval.approved}
     elif name == INPUT:
@@ -201,8 +207,9 @@ def _failure(error: BaseException) -> Exception | None:
         return error
     if isinstance(error, LlmCallsLimitExceededError):
         return AgentError("The agent has asked models too often.", kind=FailureClass.POLICY)
-    within = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
-    causes = (*within, error.__cause__, error.__context__)
+    causes: list[Any] = [error.__cause__, error.__context__]
+    if isinstance(error, BaseExceptionGroup):
+        causes += cast("Any", error).exceptions
     return next(filter(None, (_failure(each) for each in causes if each is not None)), None)
 
 

@@ -18,9 +18,12 @@ import msgspec
 from google.adk.agents import BaseAgent, LlmAgent
 from google.adk.code_executors import BuiltInCodeExecutor
 from google.adk.events import EventActions
-from google.adk.models import BaseLlm, LlmRequest, LlmResponse
-from google.adk.tools import BaseTool, FunctionTool
+from google.adk.models.base_llm import BaseLlm
+from google.adk.models.llm_request import LlmRequest
+from google.adk.models.llm_response import LlmResponse
+from google.adk.tools.base_tool import BaseTool
 from google.adk.tools.base_toolset import BaseToolset
+from google.adk.tools.function_tool import FunctionTool
 from pydantic import BaseModel
 
 from pelton.adapters.frameworks.providers import provider_error
@@ -28,6 +31,7 @@ from pelton.adapters.frameworks.speech import Speech
 from pelton.events.events import FailureClass
 from pelton.events.ids import derive
 from pelton.events.retries import Retry
+from pelton.events.step import StepKind
 from pelton.runtime.failures import AgentError
 from pelton.runtime.turn import Turn
 
@@ -85,16 +89,19 @@ class AgentRun:
             return found
 
         contents = [_plain(each) for each in request.contents]
-        system = request.config.system_instruction
+        system: Any = cast("Any", request.config).system_instruction
         self._running += 1
         try:
-            found = cast(
-                "list[Json]",
-                await self._turn.step(
-                    "model", asking, contents, str(system), key=where, idempotent=True,
-                    retry=self._retry,
-                ),
-            )  # fmt: skip
+            found = await self._turn.step(
+                "model",
+                asking,
+                contents,
+                str(system),
+                key=where,
+                idempotent=True,
+                retry=self._retry,
+                kind=StepKind.MODEL,
+            )
         finally:
             self._running -= 1
         responses = [LlmResponse.model_validate(each) for each in found]
@@ -125,6 +132,7 @@ class AgentRun:
             args,
             key=f"{context.function_call_id}{confirmed}",
             idempotent=tool.name in self._idempotent,
+            kind=StepKind.TOOL,
         )
         if here is None and "does" in found:
             _do_again(context, EventActions.model_validate(found["does"]))
@@ -164,7 +172,7 @@ def record(agent: BaseAgent) -> None:
     """Put what records in the place of the models and tools of an agent and its sub-agents."""
     if isinstance(agent, LlmAgent):
         agent.model = _model(agent.name, agent.canonical_model)
-        agent.tools = [cast("Any", _tool(each)) for each in agent.tools]
+        agent.tools = [_tool(each) for each in cast("Any", agent).tools]
     for each in agent.sub_agents:
         record(each)
 
@@ -174,7 +182,8 @@ def unrecordable(agent: BaseAgent) -> str:
     executor: Any = getattr(agent, "code_executor", None)
     if executor is not None and not isinstance(executor, BuiltInCodeExecutor):
         return f"the code executor of {agent.name!r}: give it a tool that runs the code"
-    return next(filter(None, map(unrecordable, agent.sub_agents)), "")
+    within = [unrecordable(each) for each in agent.sub_agents]
+    return next(filter(None, within), "")
 
 
 def _model(agent: str, llm: BaseLlm) -> BaseLlm:

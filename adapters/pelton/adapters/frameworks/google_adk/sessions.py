@@ -49,7 +49,7 @@ class TurnSessions(BaseSessionService):
             lambda found: names.setdefault(found[0], f"adk-{turn}/{len(names)}"),
             msgspec.json.encode(events).decode(),
         )
-        return msgspec.json.decode(text)
+        return msgspec.json.decode(text, type=list[Json])
 
     async def create_session(
         self,

@@ -32,6 +32,7 @@ from pelton.adapters.frameworks.providers import provider_error
 from pelton.adapters.frameworks.speech import Speech
 from pelton.events.events import FailureClass
 from pelton.events.retries import Retry
+from pelton.events.step import StepKind
 from pelton.runtime.failures import AgentError
 from pelton.runtime.turn import Turn
 
@@ -95,9 +96,13 @@ class Recording:
             except Exception as error:
                 raise (_failure(error) or error) from error
 
-        found = cast(
-            "Json",
-            await self._turn.step("model", asking, *comparable, idempotent=True, retry=self._retry),
+        found = await self._turn.step(
+            "model",
+            asking,
+            *comparable,
+            idempotent=True,
+            retry=self._retry,
+            kind=StepKind.MODEL,
         )
         if aloud:
             text = "".join(_texts(found))
@@ -122,7 +127,9 @@ class Recording:
             return plain(await run())
 
         again = name in self._idempotent
-        return await self._turn.step(f"tool {name}", running, args, key=call, idempotent=again)
+        return await self._turn.step(
+            f"tool {name}", running, args, key=call, idempotent=again, kind=StepKind.TOOL
+        )
 
     def _tool(self, tool: Tool) -> Tool:
         if not isinstance(tool, FunctionTool | CustomTool):
