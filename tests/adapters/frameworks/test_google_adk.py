@@ -8,7 +8,8 @@ from typing import Any
 
 import httpx
 import pytest
-from google.adk.agents import LlmAgent, ParallelAgent, SequentialAgent
+from google.adk import agents
+from google.adk.agents import LlmAgent
 from google.adk.code_executors.unsafe_local_code_executor import UnsafeLocalCodeExecutor
 from google.adk.models.google_llm import Gemini
 from google.adk.tools.base_tool import BaseTool
@@ -63,6 +64,8 @@ class Toolset(BaseToolset):
         return [FunctionTool(add)]
 
 
+ADK: Any = agents
+"""With what is deprecated: there is nothing in its place for most yet."""
 SOON_GONE = "ignore:.* is deprecated in favor of Workflow:DeprecationWarning"
 
 
@@ -84,8 +87,8 @@ async def test_agents_run_side_by_side_and_again_without_any_effect(
         left = LlmAgent(name="left", model=gemini(url), tools=[remember])
         right = LlmAgent(name="right", model=gemini(url), tools=[Toolset()])
         last = LlmAgent(name="last", model=gemini(url), instruction="The word is {word}.")
-        both = ParallelAgent(name="both", sub_agents=[left, right])
-        return served(SequentialAgent(name="all", sub_agents=[both, last]))
+        both = ADK.ParallelAgent(name="both", sub_agents=[left, right])
+        return served(ADK.SequentialAgent(name="all", sub_agents=[both, last]))
 
     client = Client(log, "tester")
     async with ScriptedModel(play) as model:
@@ -141,7 +144,7 @@ async def test_what_is_no_text_is_an_artifact_of_data(
 async def test_what_cannot_be_recorded_is_refused() -> None:
     agent = LlmAgent(name="it", model="gemini-x", code_executor=UnsafeLocalCodeExecutor())
     with pytest.raises(AdapterError, match="code executor of 'it'"):
-        await GoogleADKAdapter(SequentialAgent(name="all", sub_agents=[agent])).start()
+        await GoogleADKAdapter(ADK.SequentialAgent(name="all", sub_agents=[agent])).start()
 
 
 def test_a_reference_leads_to_an_agent() -> None:

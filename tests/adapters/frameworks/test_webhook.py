@@ -19,7 +19,7 @@ from pelton.events.events import FailureClass, StepStarted, TurnEnded
 from pelton.runtime.jetstream.log import JetStreamLog
 from tests.adapters.frameworks.elsewhere import ALLOWED, SECRET, Elsewhere, Got, streamed
 from tests.adapters.frameworks.kits import QUICK, TERMS
-from tests.runtime.clients import WORLD, Client, only, serving
+from tests.runtime.clients import TRACE, WORLD, Client, only, serving
 
 
 def adapter(url: str, **options: Any) -> WebhookAdapter:
@@ -63,6 +63,7 @@ async def test_an_endpoint_answers_in_each_of_three_ways(
     (got,) = elsewhere.got
     (step,) = [e for e in events if isinstance(e, StepStarted)]
     assert got.headers["Idempotency-Key"] == got.headers["webhook-id"] == step.idempotency_key
+    assert got.headers["traceparent"] == TRACE
     assert got.body | {"message": ""} == {
         "type": "turn",
         "agent": "there",

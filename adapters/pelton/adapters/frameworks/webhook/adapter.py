@@ -121,7 +121,12 @@ class WebhookAdapter:
         await self._stack.aclose()
 
     async def post(
-        self, turn: wire.TurnPosted, key: str, say: Callable[[str], Awaitable[None]]
+        self,
+        turn: wire.TurnPosted,
+        key: str,
+        say: Callable[[str], Awaitable[None]],
+        *,
+        traceparent: str,
     ) -> wire.Answer:
         """Post a turn, and return the answer; `say` hears it as it comes.
 
@@ -130,6 +135,8 @@ class WebhookAdapter:
         """
         body = msgspec.json.encode(turn)
         headers = {"Accept": wire.TAKES, **self._headers(key, key, body)}
+        if traceparent:
+            headers["traceparent"] = traceparent
         try:
             async with self._open().exchange(
                 "POST", self.url, headers, body, timeout=self._timeout
@@ -235,7 +242,9 @@ class _Session:
         async def posting(_: object) -> wire.Answer:
             self._key = idempotency_key()
             await speech.begin()
-            return await self._adapter.post(posted, self._key, speech.say)
+            return await self._adapter.post(
+                posted, self._key, speech.say, traceparent=turn.traceparent
+            )
 
         found = await turn.step(
             "post",
