@@ -18,7 +18,7 @@ from google.genai import types
 
 from pelton.adapters.frameworks.contract import AdapterError, Capability, Health
 from pelton.adapters.frameworks.conversation import REBUILT, Spoken, heard, of
-from pelton.adapters.frameworks.google_adk.recording import AgentRun, record, unrecordable
+from pelton.adapters.frameworks.google_adk.recording import AgentRun, aside, record, unrecordable
 from pelton.adapters.frameworks.google_adk.sessions import APP, USER, TurnSessions
 from pelton.events.a2a import Part
 from pelton.events.events import FailureClass
@@ -28,13 +28,13 @@ from pelton.runtime.failures import AgentError, RecordedError
 from pelton.runtime.sessions import Opening
 from pelton.runtime.turn import Turn
 
-for _late in (  # what ADK imports when it runs for the first time, which takes seconds
-    "google.adk.agents.remote_a2a_agent",
-    "google.adk.flows.llm_flows.auto_flow",
-    "google.adk.workflow",
+for _place, _name in (  # what ADK imports when it first runs an agent, which takes seconds
+    ("google.adk.agents.remote_a2a_agent", "RemoteA2aAgent"),
+    ("google.adk.flows.llm_flows.auto_flow", "AutoFlow"),
+    ("google.adk.workflow", "Workflow"),
 ):
-    with suppress(ModuleNotFoundError):
-        import_module(_late)
+    with suppress(ImportError):
+        getattr(import_module(_place), _name)
 
 Json = dict[str, Any]
 
@@ -72,6 +72,7 @@ class GoogleADKAdapter:
     ) -> None:
         self.agent, self.idempotent, self.retry = agent, frozenset(idempotent), retry
         self.rounds, self.services = rounds, services or {}
+        self.aside = aside(agent)
         record(agent)
 
     async def start(self) -> None:
@@ -125,7 +126,9 @@ class _Session:
 
     async def turn(self, turn: Turn) -> object:
         adapter, sessions = self._adapter, self._sessions
-        run = AgentRun(turn, idempotent=adapter.idempotent, retry=adapter.retry)
+        run = AgentRun(
+            turn, idempotent=adapter.idempotent, retry=adapter.retry, aside=adapter.aside
+        )
         given = types.Content(**_content(heard(turn).text, "user"))
         with run:
             while True:
@@ -143,7 +146,7 @@ class _Session:
         if not answer or answer == run.last:
             return None
         try:
-            data = msgspec.json.decode(answer)
+            data = msgspec.json.decode(answer, type=dict[str, Any] | list[Any])
         except msgspec.DecodeError:
             return answer
         await turn.artifact([Part(data=data)], name="result")
@@ -160,7 +163,8 @@ class _Session:
         adapter, sessions = self._adapter, self._sessions
         config = RunConfig(max_llm_calls=adapter.rounds)
         asked: list[types.FunctionCall] = []
-        answer, stopped = "", None
+        last, stopped = "", None
+        answers: dict[str, str] = {}
         runner = Runner(
             agent=adapter.agent, app_name=APP, session_service=sessions, **adapter.services
         )
@@ -173,10 +177,14 @@ class _Session:
                 waits = event.long_running_tool_ids or set[str]()
                 asked += [call for call in event.get_function_calls() if call.id in waits]
                 if event.is_final_response() and not waits:
-                    answer = _text(event) or answer
-        if stopped and not answer:
+                    last = event.author
+                    answers[last] = _text(event)
+        if stopped and not any(answers.values()):
             raise AgentError(f"The model has stopped: {stopped}.")
-        return asked, answer
+        together = (
+            [each for each in adapter.aside if each in answers] if last in adapter.aside else [last]
+        )
+        return asked, "\n\n".join(answers[each] for each in together if each in answers)
 
 
 async def _answer(turn: Turn, call: types.FunctionCall) -> types.FunctionResponse:

@@ -45,13 +45,21 @@ class AgentRun:
     """The models and tools of an attempt of a turn, as a context manager: in it they are steps.
 
     `idempotent` names the tools whose calls are made again when a crash has cut them off, and
-    `retry` says how a model is asked again when it fails.
+    `retry` says how a model is asked again when it fails. `aside` names the agents that run side by
+    side: what they say comes in any order, so it is for other agents to hear.
     """
 
-    def __init__(self, turn: Turn, *, idempotent: Collection[str], retry: Retry | None) -> None:
+    def __init__(
+        self,
+        turn: Turn,
+        *,
+        idempotent: Collection[str],
+        retry: Retry | None,
+        aside: Collection[str],
+    ) -> None:
         self._turn, self._idempotent, self._retry = turn, idempotent, retry
+        self._aside = aside
         self._asked: Counter[str] = Counter()
-        self._running = 0
         self.speech: Final = Speech(turn)
         """What the agents say."""
         self.last = ""
@@ -75,9 +83,9 @@ class AgentRun:
         """
         self._asked[agent] += 1
         where = f"{agent}.{self._asked[agent]}"
-        aloud = not self._running and request.config.response_schema is None
+        aloud = agent not in self._aside and request.config.response_schema is None
 
-        async def asking(*_: object) -> list[Json]:
+        async def asking(_: object) -> list[Json]:
             if aloud:
                 await self.speech.begin()
             try:
@@ -88,25 +96,18 @@ class AgentRun:
                 raise AgentError("The model has answered nothing.", kind=FailureClass.PROVIDER)
             return found
 
-        contents = [_plain(each) for each in request.contents]
-        system: Any = cast("Any", request.config).system_instruction
-        self._running += 1
-        try:
-            found = await self._turn.step(
-                "model",
-                asking,
-                contents,
-                str(system),
-                key=where,
-                idempotent=True,
-                retry=self._retry,
-                kind=StepKind.MODEL,
-            )
-        finally:
-            self._running -= 1
+        found = await self._turn.step(
+            "model",
+            asking,
+            self._comparable(request),
+            key=where,
+            idempotent=True,
+            retry=self._retry,
+            kind=StepKind.MODEL,
+        )
         responses = [LlmResponse.model_validate(each) for each in found]
         text = "".join(map(_text, responses))
-        if request.config.response_schema is None:
+        if aloud:
             self.last = text or self.last
             await self.speech.end(text)
         for at, response in enumerate(responses):
@@ -137,6 +138,13 @@ class AgentRun:
         if here is None and "does" in found:
             _do_again(context, EventActions.model_validate(found["does"]))
         return found["gives"]
+
+    def _comparable(self, request: LlmRequest) -> Any:
+        """Return what is the same on every attempt: nothing, if agents are heard in any order."""
+        if self._aside:
+            return None
+        system: Any = cast("Any", request.config).system_instruction
+        return [str(system), *map(_plain, request.contents)]
 
     async def _heard(self, stream: AsyncGenerator[LlmResponse], *, aloud: bool) -> list[Json]:
         found: list[Json] = []
@@ -175,6 +183,13 @@ def record(agent: BaseAgent) -> None:
         agent.tools = [_tool(each) for each in cast("Any", agent).tools]
     for each in agent.sub_agents:
         record(each)
+
+
+def aside(agent: BaseAgent, *, within: bool = False) -> list[str]:
+    """Return the names of the agents that run side by side with others, in their order."""
+    found = [agent.name] if within else []
+    within = within or any(each.__name__ == "ParallelAgent" for each in type(agent).__mro__)
+    return found + [name for each in agent.sub_agents for name in aside(each, within=within)]
 
 
 def unrecordable(agent: BaseAgent) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import Any, Final
 
 import msgspec
@@ -33,7 +34,7 @@ class TurnSessions(BaseSessionService):
         self._before = len(self.session.events)
 
     def new(self, turn: str) -> list[Json]:
-        """Return what the turn has added, as JSON, without what differs from attempt to attempt."""
+        """Return what the turn has added, as JSON that is alike on every attempt."""
         events = [
             event.model_dump(
                 mode="json",
@@ -42,7 +43,7 @@ class TurnSessions(BaseSessionService):
                 exclude_defaults=True,
             )
             | {"invocation_id": turn}
-            for event in self.session.events[self._before :]
+            for event in _ordered(self.session.events[self._before :])
         ]
         names: dict[str, str] = {}
         text = _CALL.sub(
@@ -91,3 +92,9 @@ class TurnSessions(BaseSessionService):
     ) -> None:
         """Refuse: what is in the log stays there."""
         raise SessionNotFoundError(f"{session_id!r} is not to be deleted")
+
+
+def _ordered(events: Sequence[Event]) -> Iterable[Event]:
+    """Return events with those of agents that ran side by side one agent after the other."""
+    for _, group in groupby(events, lambda event: bool(event.branch)):
+        yield from sorted(group, key=lambda event: event.branch or "")  # stable: else as they were
