@@ -28,13 +28,13 @@ from pelton.runtime.failures import AgentError, RecordedError
 from pelton.runtime.sessions import Opening
 from pelton.runtime.turn import Turn
 
-for _place, _name in (  # what ADK imports when it first runs an agent, which takes seconds
+for _module, _member in (  # what ADK imports when it first runs an agent, which takes seconds
     ("google.adk.agents.remote_a2a_agent", "RemoteA2aAgent"),
     ("google.adk.flows.llm_flows.auto_flow", "AutoFlow"),
     ("google.adk.workflow", "Workflow"),
 ):
     with suppress(ImportError):
-        getattr(import_module(_place), _name)
+        getattr(import_module(_module), _member)
 
 Json = dict[str, Any]
 
