@@ -265,7 +265,7 @@ async def _stream(dialect: Dialect, reply: Reply, play: Play, send: Any) -> None
         head = f"event: {name}\n" if name else ""
         body = f"{head}data: {msgspec.json.encode(data).decode()}\n\n"
         await send({"type": "http.response.body", "body": body.encode(), "more_body": True})
-        if play.stall and number > len(reply.pieces):
+        if play.stall and number + 1 >= dialect.head + len(reply.pieces):
             await asyncio.Event().wait()
     last = f"data: {dialect.end}\n\n" if dialect.end else ""
     await send({"type": "http.response.body", "body": last.encode()})

@@ -206,6 +206,7 @@ class Attempt:
             blobs=self._blobs,
             agent=self._agent.name,
             actor=task.origin.actor,
+            traceparent=task.origin.traceparent or "",
             context_id=self._writer.state.id,
             number=task.number,
             attempt=task.attempt,

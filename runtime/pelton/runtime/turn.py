@@ -63,6 +63,7 @@ class Turn(Effects):
         blobs: Blobs,
         agent: str,
         actor: str,
+        traceparent: str,
         context_id: str,
         number: int,
         attempt: int,
@@ -84,6 +85,11 @@ class Turn(Effects):
         """The agent's name."""
         self.actor: Final = actor
         """The id of the principal on whose behalf it works."""
+        self.traceparent: Final = traceparent
+        """The trace that it is part of (W3C Trace Context), to be handed on; empty if none.
+
+        For others to read. What an agent does must not depend on it.
+        """
         self.context_id: Final = context_id
         """The context: one conversation, with all its tasks."""
         self.task_id: Final = recorder.task_id

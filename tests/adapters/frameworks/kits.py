@@ -120,6 +120,59 @@ def _pydantic_ai(url: str) -> Adapter:
     return PydanticAIAdapter(agent, retry=QUICK)
 
 
+def _openai_agents(dialect: str) -> Callable[[str], Adapter]:
+    def make(url: str) -> Adapter:
+        from agents import (
+            Agent,
+            OpenAIChatCompletionsModel,
+            OpenAIResponsesModel,
+            function_tool,
+        )
+        from openai import AsyncOpenAI
+
+        from pelton.adapters.frameworks.openai_agents import OpenAIAgentsAdapter
+
+        client = AsyncOpenAI(
+            base_url=f"{url}/v1", api_key="sk-test", max_retries=0, default_headers=CLOSE
+        )
+        kind = OpenAIChatCompletionsModel if dialect == "openai" else OpenAIResponsesModel
+        agent = Agent(
+            name="tester",
+            instructions=SYSTEM,
+            model=kind("scripted", client),
+            tools=[function_tool(add), function_tool(pay, needs_approval=True)],
+        )
+        return OpenAIAgentsAdapter(agent, idempotent={"add", "pay"}, retry=QUICK)
+
+    return make
+
+
+def _google_adk(url: str) -> Adapter:
+    import httpx
+    from google.adk.agents import LlmAgent
+    from google.adk.models import Gemini
+    from google.adk.tools.function_tool import FunctionTool
+    from google.genai import Client
+
+    from pelton.adapters.frameworks.google_adk import GoogleADKAdapter
+
+    options: Any = {"base_url": url, "httpx_async_client": httpx.AsyncClient(headers=CLOSE)}
+    client = Client(api_key="test", http_options=options)
+    agent = LlmAgent(
+        name="tester",
+        model=Gemini(model="scripted", client=client),
+        instruction=SYSTEM,
+        tools=[add, FunctionTool(pay, require_confirmation=True)],
+    )
+    return GoogleADKAdapter(agent, idempotent={"add", "pay"}, retry=QUICK)
+
+
+def _webhook(url: str) -> Adapter:
+    from tests.adapters.frameworks.elsewhere import Hosted
+
+    return Hosted(url)
+
+
 def _cli(url: str) -> Adapter:
     command = [sys.executable, "-I", str(Path(__file__).with_name("command.py")), url, "{prompt}"]
     return CliAdapter(command, dialect="jsonl", idempotent=True)
@@ -132,6 +185,10 @@ KITS: Final[Mapping[str, Kit]] = {
         Kit("model-anthropic", _model("anthropic")),
         Kit("langgraph", _langgraph),
         Kit("pydantic-ai", _pydantic_ai),
+        Kit("openai-agents", _openai_agents("responses")),
+        Kit("openai-agents-chat", _openai_agents("openai")),
+        Kit("google-adk", _google_adk),
+        Kit("webhook", _webhook),
         Kit("cli", _cli),
     )
 }

@@ -34,7 +34,9 @@ from tests.runtime.clients import WORLD, Client, only, serving
 
 @pytest.fixture(params=list(KITS))
 def kit(request: pytest.FixtureRequest) -> Kit:
-    return KITS[request.param]
+    kit = KITS[request.param]
+    kit.make("http://127.0.0.1")  # what it imports, before anybody waits for this process
+    return kit
 
 
 def can(kit: Kit, *wanted: Capability) -> None:

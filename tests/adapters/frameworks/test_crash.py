@@ -21,7 +21,7 @@ from tests.runtime.clients import WORLD, Client, only, serving
 POINTS = ("before commit:2", "after commit:2", "after commit:3")
 """Before the first answer of the model is recorded, after it is, and after a tool's result is."""
 
-FRAMEWORKS = ("langgraph", "pydantic-ai")
+FRAMEWORKS = ("langgraph", "pydantic-ai", "openai-agents", "google-adk")
 """Whose processes take seconds to start: one point is enough for what is the same in all."""
 
 

@@ -15,6 +15,9 @@ KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "model": ("pelton.adapters.frameworks.model.reference", "model"),
     "langgraph": ("pelton.adapters.frameworks.langgraph.reference", "langgraph"),
     "pydantic-ai": ("pelton.adapters.frameworks.pydantic_ai.reference", "pydantic-ai"),
+    "openai-agents": ("pelton.adapters.frameworks.openai_agents.reference", "openai-agents"),
+    "google-adk": ("pelton.adapters.frameworks.google_adk.reference", "google-adk"),
+    "webhook": ("pelton.adapters.frameworks.webhook.reference", "webhook"),
     "cli": ("pelton.adapters.frameworks.cli.reference", "cli"),
 }
 """For each kind of agent that is no code of pelton's: what loads it, and the extra it needs."""

@@ -17,6 +17,8 @@ _CLIENTS: Final = frozenset(
 )
 """The packages whose exceptions are those of clients."""
 
+_UNREACHABLE: Final = frozenset({"ClientConnectorError", "ConnectError"})
+
 _KINDS: Final[Mapping[int, FailureClass]] = {
     401: FailureClass.AUTHORISATION,
     403: FailureClass.AUTHORISATION,
@@ -37,14 +39,16 @@ def provider_error(error: BaseException) -> AgentError | None:
     chain = tuple(_chain(error))
     for each in chain:
         status = getattr(each, "status_code", None)
+        if status is None and _is_clients(each):
+            status = getattr(each, "code", None)
         if isinstance(status, int) and status >= 400:
             return AgentError(
                 f"The model's endpoint has answered {status}.", kind=failure_kind(status)
             )
-    clients = [each for each in chain if type(each).__module__.partition(".")[0] in _CLIENTS]
+    clients = [each for each in chain if _is_clients(each)]
     if any("Timeout" in type(each).__name__ for each in clients):
         return AgentError("The model took too long.", kind=FailureClass.TIMEOUT)
-    if any(type(each).__name__ == "ConnectError" for each in clients):
+    if any(type(each).__name__ in _UNREACHABLE for each in clients):
         return AgentError("The model's endpoint cannot be reached.", kind=FailureClass.DEPENDENCY)
     if clients:
         return AgentError(
@@ -52,6 +56,10 @@ def provider_error(error: BaseException) -> AgentError | None:
             kind=FailureClass.PROVIDER,
         )
     return None
+
+
+def _is_clients(error: BaseException) -> bool:
+    return type(error).__module__.partition(".")[0] in _CLIENTS
 
 
 def _chain(error: BaseException) -> Iterable[BaseException]:

@@ -114,9 +114,7 @@ class Webhooks:
         free = self._free.setdefault(to.origin, asyncio.Semaphore(OF_ORIGIN))
         async with free:
             try:
-                async with self._sessions[to.trusted].post(
-                    URL(url, encoded=True), data=body, headers=headers, allow_redirects=False
-                ) as answer:
+                async with self._exchange(to, "POST", headers, body, self._timeout) as answer:
                     await _drain(answer)
                     return self._answer(answer)
             except InvalidInput:
@@ -127,6 +125,46 @@ class Webhooks:
                 return Answer("tls")
             except (aiohttp.ClientError, OSError, ValueError):
                 return Answer("unreachable")
+
+    @asynccontextmanager
+    async def exchange(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        timeout: aiohttp.ClientTimeout,
+    ) -> AsyncGenerator[aiohttp.ClientResponse]:
+        """Give what answers a request, its own body yet to be read.
+
+        Raises:
+            InvalidInput: the URL, or an address of its host, is refused.
+            TimeoutError: it took too long.
+            aiohttp.ClientError: there is no answer.
+        """
+        to = target(url, self._allowed)
+        async with self._exchange(to, method, headers, body, timeout) as answer:
+            yield answer
+
+    @asynccontextmanager
+    async def _exchange(
+        self,
+        to: Target,
+        method: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        timeout: aiohttp.ClientTimeout,
+    ) -> AsyncGenerator[aiohttp.ClientResponse]:
+        async with self._sessions[to.trusted].request(
+            method,
+            URL(to.url, encoded=True),
+            data=body,
+            headers=headers,
+            allow_redirects=False,
+            timeout=timeout,
+        ) as answer:
+            yield answer
 
     def _answer(self, answer: aiohttp.ClientResponse) -> Answer:
         if 200 <= answer.status < 300:

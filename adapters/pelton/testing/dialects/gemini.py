@@ -26,8 +26,7 @@ def _gemini_lines(body: Json) -> Iterator[Line]:
         for part in parts:
             if "functionResponse" in part:
                 said = part["functionResponse"]
-                text = json.dumps(said["response"])
-                yield Line("tool", text, call=said.get("id") or said["name"])
+                yield Line("tool", _result(said["response"]), call=said.get("id") or said["name"])
         calls = tuple(
             Call(part["functionCall"]["name"], part["functionCall"].get("args") or {}, "")
             for part in parts
@@ -37,6 +36,13 @@ def _gemini_lines(body: Json) -> Iterator[Line]:
         if text or calls:
             role = "assistant" if content.get("role") == "model" else "user"
             yield Line(role, text, calls)
+
+
+def _result(response: Json) -> str:
+    """Return the result of a call: what is no object lies in one, as clients have agreed on."""
+    (name, value), *others = response.items() or [("", "")]
+    found: object = value if name == "result" and not others else response
+    return found if isinstance(found, str) else json.dumps(found)
 
 
 def _gemini_chunk(reply: Reply, parts: list[Json], stop: str | None) -> Json:
@@ -101,4 +107,5 @@ GENERATE: Final = Dialect(
     whole=_gemini_whole,
     events=_gemini_events,
     error=_gemini_error,
+    head=0,
 )

@@ -49,7 +49,10 @@ class Line(NamedTuple):
 
 
 class Dialect(NamedTuple):
-    """One way to ask a model: where, what the question holds, and how answers look."""
+    """One way to ask a model: where, what the question holds, and how answers look.
+
+    A stream ends with `end`, and has at least `head` events before the first piece of its text.
+    """
 
     name: str
     path: re.Pattern[str]
@@ -61,6 +64,7 @@ class Dialect(NamedTuple):
     events: Callable[[Reply], Iterator[Event]]
     error: Callable[[int, str], Json]
     end: str = ""
+    head: int = 2
 
 
 def text_of(content: Any) -> str:

@@ -307,7 +307,8 @@ def _tool_calls(bound: Runnable[Any, Any], given: Any) -> Sequence[Json]:
     if "tool_call" in state:  # one, with the graph's state beside it
         return (state["tool_call"],)
     key = str(getattr(bound, "_messages_key", "messages"))
-    messages: Any = given if isinstance(given, list) else state.get(key, getattr(given, key, None))
+    among: object = state.get(key, getattr(cast("object", given), key, None))
+    messages: Any = cast("object", given) if isinstance(given, list) else among
     for each in reversed(cast("list[Any]", messages or ())):
         if isinstance(each, AIMessage):
             return cast("Sequence[Json]", each.tool_calls)

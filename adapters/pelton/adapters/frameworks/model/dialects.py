@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from pelton.adapters.frameworks.conversation import Spoken, ToolCall
 from pelton.adapters.frameworks.model.tools import Tool
+from pelton.adapters.frameworks.streams import Garbled
 from pelton.events.errors import InvalidInput
 
 Json = dict[str, Any]
@@ -32,10 +33,6 @@ class Answer(msgspec.Struct, frozen=True):
     calls: tuple[ToolCall, ...]
     tokens: Tokens
     seconds: float = 0.0
-
-
-class Garbled(Exception):
-    """What came is not what the dialect says, or not all of it."""
 
 
 class Reader(Protocol):

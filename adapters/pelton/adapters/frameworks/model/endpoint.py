@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
@@ -12,9 +12,10 @@ import aiohttp
 import msgspec
 from msgspec.structs import replace
 
+from pelton.adapters.frameworks import streams
 from pelton.adapters.frameworks.conversation import Spoken
 from pelton.adapters.frameworks.model import dialects
-from pelton.adapters.frameworks.model.dialects import Answer, Dialect, Garbled
+from pelton.adapters.frameworks.model.dialects import Answer, Dialect
 from pelton.adapters.frameworks.model.tools import Tool
 from pelton.adapters.frameworks.providers import failure_kind
 from pelton.events.events import FailureClass
@@ -24,7 +25,6 @@ CONNECT: Final = 10.0
 """Seconds for a connection."""
 SILENCE: Final = 120.0
 """Seconds that an endpoint may send nothing."""
-_LONGEST: Final = 16 * 1024 * 1024  # bytes of one event of a stream
 
 
 class Endpoint(NamedTuple):
@@ -81,7 +81,7 @@ async def ask(
                     kind=failure_kind(response.status),
                 )
             reader = speaks.reader()
-            async with aclosing(_events(response.content)) as events:
+            async with aclosing(streams.events(response.content)) as events:
                 async for data in events:
                     if text := reader.take(data):
                         await say(text)
@@ -92,7 +92,7 @@ async def ask(
         raise AgentError(
             "The model's endpoint cannot be reached.", kind=FailureClass.DEPENDENCY
         ) from error
-    except (Garbled, aiohttp.ClientError, msgspec.DecodeError) as error:
+    except (streams.Garbled, aiohttp.ClientError, msgspec.DecodeError) as error:
         raise AgentError(
             "The model's endpoint has broken off, or what it said is no answer.",
             kind=FailureClass.PROVIDER,
@@ -110,18 +110,3 @@ async def reachable(endpoint: Endpoint) -> str:
         return f"nobody listens at {url.hostname}:{port} ({type(error).__name__})"
     writer.close()
     return ""
-
-
-async def _events(content: aiohttp.StreamReader) -> AsyncGenerator[bytes]:
-    """Yield the data of the events of a stream."""
-    buffer = b""
-    async for chunk in content.iter_any():
-        buffer += chunk.replace(b"\r\n", b"\n")
-        if len(buffer) > _LONGEST:
-            raise Garbled("an event is too long")
-        *events, buffer = buffer.split(b"\n\n")
-        for event in events:
-            lines = [line[5:].strip() for line in event.split(b"\n") if line.startswith(b"data:")]
-            data = b"\n".join(lines)
-            if data and data != b"[DONE]":
-                yield data
