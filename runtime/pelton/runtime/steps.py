@@ -44,6 +44,10 @@ FINAL: Final = frozenset({FailureClass.VALIDATION, FailureClass.AUTHORISATION, F
 OUTCOME: Final = "outcome:"
 """How the keys of questions about steps begin: they are asked when need be, not by the agent."""
 
+TOOL: Final = "tool/"
+"""How the keys of calls begin that tools of an agent ask for: whether a later attempt asks for them
+again is up to the agent's model."""
+
 _key: ContextVar[str] = ContextVar("idempotency_key")
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -105,6 +109,12 @@ class Steps:
         self._asked.add(key)
         return key
 
+    def named(self, name: str, key: str) -> str:
+        """Return the key of a call of that name which has one of its own."""
+        key = f"{name}:{key}"
+        self._asked.add(key)
+        return key
+
     def latest(self, name: str) -> str:
         """Return the key of the last step of that name, or of that key.
 
@@ -116,9 +126,9 @@ class Steps:
             raise InvalidInput(f"this turn has no step {name[:80]!r}", field="step")
         return key
 
-    def value(self, name: str, draw: Callable[[], Any]) -> Any:
+    def value(self, name: str, draw: Callable[[], Any], *, key: str = "") -> Any:
         """Return a value that every attempt gets alike: drawn the first time, then recorded."""
-        key = self.key(name)
+        key = self.named(name, key) if key else self.key(name)
         if self._earlier is not None and key in self._earlier.values:
             return self._earlier.values[key]
         value = self._drawn(key, draw)
@@ -151,11 +161,7 @@ class Steps:
 
         Its key is given now and not when it is first waited for, so that no scheduler has a say.
         """
-        if key:
-            key = f"{name}:{key}"
-            self._asked.add(key)
-        else:
-            key = self.key(name)
+        key = self.named(name, key) if key else self.key(name)
         return self._run(key, name, fn, args, idempotent=idempotent, retry=retry, deadline=deadline)
 
     async def _run(
@@ -228,7 +234,7 @@ class Steps:
             return None
         for what in (turn.steps, turn.timers, turn.questions, turn.delegations):
             for key in what:
-                if key not in self._asked and not key.startswith(OUTCOME):
+                if key not in self._asked and not unforced(key):
                     return NondeterminismError(
                         f"The log has {key!r}, which the agent has not asked for this time: the"
                         " first event that differs is its beginning."
@@ -345,6 +351,11 @@ async def _called(fn: Callable[..., Any], args: tuple[object, ...]) -> Any:
         return await fn(*args)
     result = await asyncio.to_thread(fn, *args)
     return await result if inspect.isawaitable(result) else result
+
+
+def unforced(key: str) -> bool:
+    """Whether a call is none that every attempt has to ask for: a tool's, or asked when need be."""
+    return key.startswith(OUTCOME) or f":{TOOL}" in key
 
 
 def call_of(args: tuple[object, ...]) -> str:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Final, NamedTuple, NoReturn, TypeVar, TypeVarTuple, cast, overload
+from typing import Any, Final, NoReturn, TypeVar, TypeVarTuple, cast, overload
 from uuid import UUID
 
 from pelton.events.a2a import Artifact, Message, Role, TaskState, text_of
@@ -26,7 +26,7 @@ from pelton.runtime.recorder import Recorder
 from pelton.runtime.sessions import TurnSession
 from pelton.runtime.spending import check_loop, usage
 from pelton.runtime.steps import Doubt, Steps
-from pelton.runtime.waits import Waits
+from pelton.runtime.toolbox import Peers, Receive, Toolbox, Tools
 
 Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
@@ -42,13 +42,6 @@ class TurnEnd(Exception):
         self.state, self.message, self.failure = state, message, failure
 
 
-class Tools(NamedTuple):
-    """What a turn records its effects with, and waits with."""
-
-    steps: Steps
-    waits: Waits
-
-
 class Turn:
     """One message in the hands of an agent.
 
@@ -61,8 +54,9 @@ class Turn:
         recorder: Recorder,
         *,
         tools: Callable[[Callable[[str], Awaitable[Doubt]]], Tools],
-        receive: Callable[[str], Awaitable[Message | None]],
-        know: Callable[[str], Awaitable[bool]],
+        receive: Receive,
+        waiting: Callable[[], Sequence[Message]],
+        peers: Peers,
         remember: Callable[[Steps], TurnMemory],
         blobs: Blobs,
         agent: str,
@@ -80,8 +74,8 @@ class Turn:
         self._options = options
         self._recorder = recorder
         self._blobs = blobs
-        self._make_tools, self._receive = tools, receive
-        self._know, self._remember = know, remember
+        self._make_tools, self._receive, self._waiting = tools, receive, waiting
+        self._peers, self._remember = peers, remember
         self._deadline, self._chain = deadline, (*chain, agent)
         self._replies: list[tuple[Message, bool]] = []
         self.agent: Final = agent
@@ -130,7 +124,7 @@ class Turn:
         return HandingOn(
             self._recorder,
             *self._tools,
-            know=self._know,
+            know=self._peers.knows,
             agent=self.agent,
             number=self.number,
             deadline=self._deadline,
@@ -141,6 +135,14 @@ class Turn:
     def memory(self) -> TurnMemory:
         """What the agent remembers beyond this conversation; each use of it is a step."""
         return self._remember(self._tools.steps)
+
+    @cached_property
+    def toolbox(self) -> Toolbox:
+        """What tools that the agent calls may do: for adapters."""
+        return Toolbox(
+            *(self._tools.steps, self._recorder, self._blobs, self._handing_on),
+            *(self._remember, self._receive, self._waiting, self._peers),
+        )
 
     @property
     def text(self) -> str:
