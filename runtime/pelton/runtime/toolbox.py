@@ -72,10 +72,11 @@ class Toolbox(NamedTuple):
         context_id: str = "",
         task: str = "",
         within: float | None = None,
+        begun: Callable[[], object] = bool,
     ) -> Report:
         """Hand a text to another agent, and return what came of it; see `Turn.delegate`.
 
-        In one attempt, to be called once with a key.
+        In one attempt, to be called once with a key. `begun` is called once the log knows of it.
         """
         return await self.handing_on.delegate(
             self.steps.named("delegate", f"{TOOL}{key}"),
@@ -84,7 +85,12 @@ class Toolbox(NamedTuple):
             context_id=context_id,
             task=task,
             within=within,
+            begun=begun,
         )
+
+    def first_asked(self, key: str, call: str) -> str:
+        """Return what was asked for under a key the first time, which is `call` if this is."""
+        return str(self.steps.value("call", lambda: call, key=f"{TOOL}{key}"))
 
     def delegated(self, key: str) -> Delegated | None:
         """Return what the log has of a delegation under a key."""

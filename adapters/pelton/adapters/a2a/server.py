@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Protocol as Protocol_
 from urllib.parse import urlsplit
 
 import structlog
@@ -48,6 +49,23 @@ if TYPE_CHECKING:
 logger: structlog.stdlib.BoundLogger = structlog.get_logger("pelton.a2a")
 
 
+class Served(Protocol_):
+    """What can be served on sockets."""
+
+    @property
+    def app(self) -> Any:
+        """Its ASGI application."""
+        ...
+
+    def end_streams(self) -> None:
+        """End what goes on."""
+        ...
+
+    def end_waits(self) -> None:
+        """Answer all requests that wait."""
+        ...
+
+
 class Bridge:
     """A bridge without sockets. Made by `open_bridge`.
 
@@ -58,7 +76,8 @@ class Bridge:
     def __init__(
         self, app: App, tenants: Tenants, authenticator: Authenticator, cards: Cards
     ) -> None:
-        self.app, self.tenants = app, tenants
+        self.app: Any = app
+        self.tenants = tenants
         self.authenticator, self.cards = authenticator, cards
 
     def end_streams(self) -> None:
@@ -225,7 +244,7 @@ def _grants(admission: Admission, tenants: Sequence[Tenant], world: World) -> Gr
 
 
 async def serve_bridge(
-    bridge: Bridge,
+    bridge: Served,
     sockets: list[socket.socket],
     *,
     stop: asyncio.Event,
