@@ -128,7 +128,8 @@ async def over_http(served: Server[Any], headers: Mapping[bytes, bytes], body: b
     async def receive() -> MutableMapping[str, Any]:
         if given:
             return given.pop()
-        return await asyncio.get_running_loop().create_future()  # whoever asks is cancelled
+        await asyncio.Event().wait()  # whoever asks is cancelled
+        raise AssertionError("nothing more comes")
 
     async def send(message: MutableMapping[str, Any]) -> None:
         sent.append(message)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
@@ -197,3 +197,95 @@ class MaybeMail(Answer, frozen=True, kw_only=True):
     """A message, or none: nobody has written."""
 
     message: Mail | None
+
+
+# Of agents outside: their work, and what they say of themselves.
+
+Lease = Annotated[
+    str,
+    Meta(min_length=1, max_length=128, description="`lease` of the work that this belongs to."),
+]
+
+
+class JoinArguments(Arguments, frozen=True, kw_only=True):
+    """What you say of yourself."""
+
+    title: Annotated[str, Meta(max_length=200, description="How you are called.")] = ""
+    description: Annotated[str, Meta(max_length=4096, description="What you do for others.")] = ""
+    version: Annotated[str, Meta(max_length=64, description="Your version.")] = "1.0.0"
+    team: Annotated[str, Meta(max_length=63, description="Whose memory you share.")] = ""
+
+
+class WorkArguments(Keyed, frozen=True, kw_only=True):
+    """Take the next work."""
+
+    history_length: Annotated[
+        int, Meta(ge=0, le=100, description="How much of the conversation comes with it.")
+    ] = 10
+
+
+class WaitForWork(WorkArguments, frozen=True, kw_only=True):
+    """How long to wait for it."""
+
+    timeout_seconds: Annotated[
+        float, Meta(ge=0, le=LONGEST_WAIT, description="Seconds to wait at most.")
+    ] = 30.0
+
+
+class Said(Answer, frozen=True, kw_only=True):
+    """What was said before, by you or to you; `agent` wrote it, or a person."""
+
+    by_you: bool
+    agent: str
+    text: str
+
+
+class Work(Answer, frozen=True, kw_only=True):
+    """A task to do: your lease on it lasts as long as you call something with it in ten minutes.
+
+    `agent` has written it, or the client that owns the conversation: an agent's text says so in its
+    first line. A later `attempt` is work that was begun before.
+    """
+
+    lease: str
+    task_id: str
+    context_id: str
+    turn: int
+    attempt: int
+    agent: str
+    client: str
+    text: str
+    history: tuple[Said, ...]
+
+
+class MaybeWork(Answer, frozen=True, kw_only=True):
+    """Work, or none: nobody wants anything."""
+
+    work: Work | None
+
+
+class WorkPage(Answer, frozen=True, kw_only=True):
+    """The work that waits, and that you have in hand (with its lease), the oldest first."""
+
+    work: tuple[Work, ...]
+    next: str
+
+
+class FinishArguments(Arguments, frozen=True, kw_only=True):
+    """What came of the work."""
+
+    lease: Lease
+    state: Annotated[
+        Literal["completed", "failed", "rejected", "input-required"],
+        Meta(description="How it ends; input-required asks for more, and ends your turn."),
+    ] = "completed"
+    text: Annotated[
+        str, Meta(min_length=1, max_length=1_000_000, description="The answer, or why not.")
+    ]
+
+
+class Finished(Answer, frozen=True, kw_only=True):
+    """The work is over, and the log has what you said."""
+
+    task_id: str
+    state: str

@@ -275,12 +275,12 @@ async def wait_for_message(work: TurnTools, given: shapes.WaitArguments) -> shap
     return views.maybe(await work.take(given, given.timeout_seconds))
 
 
-async def inbox_peek(work: TurnTools, given: shapes.PeersArguments) -> shapes.MailPage:
+async def inbox_peek(work: TurnTools, given: shapes.PeekArguments) -> shapes.MailPage:
     """List the messages that have come for your task meanwhile, without taking them."""
     return views.mail_page(work.box.messages, given)
 
 
-async def inbox_pop(work: TurnTools, given: shapes.MailArguments) -> shapes.MaybeMail:
+async def inbox_pop(work: TurnTools, given: shapes.PopArguments) -> shapes.MaybeMail:
     """Take the next message that has come for your task meanwhile, if there is one."""
     return views.maybe(await work.take(given))
 

@@ -8,6 +8,7 @@ from pelton.adapters.frameworks.conversation import marked, shown
 from pelton.adapters.mcp import shapes
 from pelton.events.a2a import Message
 from pelton.events.agent import AgentState
+from pelton.events.card import AgentProfile
 from pelton.events.delegation import origin
 from pelton.events.errors import InvalidInput, UnknownAgent
 from pelton.projections.cursors import read_cursor, write_cursor
@@ -36,21 +37,25 @@ def peers(known: Sequence[AgentState], asked: shapes.PeersArguments) -> shapes.P
     return shapes.Peers(agents=tuple(_info(each) for each in page), next=following)
 
 
-def _info(state: AgentState) -> shapes.AgentInfo:
-    profile = state.profile
-    assert profile is not None  # as the callers have seen
+def info(profile: AgentProfile, status: str, team: str) -> shapes.AgentInfo:
+    """Return an agent as it describes itself, and how it stands."""
     return shapes.AgentInfo(
         name=profile.name,
         title=profile.title,
         description=profile.description,
         version=profile.version,
-        status=state.status,
-        team=state.team,
+        status=status,
+        team=team,
         skills=tuple(
             shapes.Skill(id=each.id, name=each.name, description=each.description)
             for each in profile.skills
         ),
     )
+
+
+def _info(state: AgentState) -> shapes.AgentInfo:
+    assert state.profile is not None  # as the callers have seen
+    return info(state.profile, state.status, state.team)
 
 
 def mail(message: Message) -> shapes.Mail:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -164,7 +164,7 @@ class _Session:
         adapter = self._adapter
         ids = {"PELTON_TASK": turn.task_id, "PELTON_CONTEXT": turn.context_id}
         async with (
-            nullcontext({}) if adapter.tools is None else adapter.tools.admit(turn) as door,
+            self._door(turn) as door,
             adapter.processes.run(
                 command,
                 given=given.encode(),
@@ -191,6 +191,10 @@ class _Session:
         raise AgentError(
             f"The command has failed with exit code {code}." if code else "The command has failed."
         )
+
+    def _door(self, turn: Turn) -> AbstractAsyncContextManager[dict[str, str]]:
+        tools = self._adapter.tools
+        return nullcontext(dict[str, str]()) if tools is None else tools.admit(turn)
 
     async def _read(self, turn: Turn, process: Process, speech: Speech) -> tuple[str, str | None]:
         """Read to the end of the output; return the answer, and why it failed if it says so.
