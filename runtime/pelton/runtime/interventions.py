@@ -99,8 +99,12 @@ class Interventions:
                 return state, state.tasks[task]
         raise TaskNotFound(f"there is no task {task!r}")
 
-    async def answer(self, task: str, answer: Answer, *, key: str, actor: str) -> Intervention:
+    async def answer(
+        self, task: str, answer: Answer, *, key: str, actor: str, id_: str = ""
+    ) -> Intervention:
         """Answer a question of a task; `key` may be left out if it has asked but one.
+
+        With an `id_`, to do so again is to have done it once.
 
         Raises:
             TaskNotFound: there is no such task.
@@ -109,8 +113,10 @@ class Interventions:
             NotAuthorised: somebody else has to answer.
         """
         state, found = await self.find(task)
+        if id_ in state.commands:
+            return Intervention(state.agent, state.id, task, id_, key)
         key = _question(found, key)
-        id_ = self._world.new_id()
+        id_ = id_ or self._world.new_id()
         message = answer.message(id_, task, key or task)
         blobs = ContextBlobs(self._log, state.agent, state.id)
         data = SendMessageData(message=await offload(blobs, message), answers=key)

@@ -29,14 +29,17 @@ Call = Callable[[Tool, Any], Awaitable[msgspec.Struct]]
 
 
 class Door:
-    """Lets those in who may have the tools of a server; `guests` are the agents of each tenant."""
+    """Lets those in who may have the tools of a server.
 
-    def __init__(self, servers: Sequence[str], *, world: World) -> None:
+    `code` are references to agents whose code is here, for operators to run again.
+    """
+
+    def __init__(self, servers: Sequence[str], *, code: Sequence[str] = (), world: World) -> None:
         for each in servers:
             if each not in SERVERS:
                 raise SettingsError(f"bridge.mcp: {each!r} is none: use {', '.join(SERVERS)}")
         self._servers = frozenset(servers)
-        self._world = world
+        self._code, self._world = code, world
         self._guests: dict[str, Guests] = {}
 
     def guests(self, tenant: Tenant) -> Guests | None:
@@ -57,7 +60,10 @@ class Door:
             case ["operator"] if "operator" in self._servers:
                 if not principal.may(Scope.INSPECT):
                     raise ScopeMissing(Scope.INSPECT)
-                desk = operators.Desk(tenant, principal, knock.base, self._world)
+                desk = operators.Desk(
+                    *(tenant, principal, knock.base, self._code),
+                    *(knock.correlation, self._world),
+                )
                 tools, title, says = operators.tools(principal), "Operator", operators.INSTRUCTIONS
                 call: Call = partial(operators.call, desk)
             case ["agents", name] if "agents" in self._servers:
