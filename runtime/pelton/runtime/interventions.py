@@ -73,13 +73,21 @@ class Intervention(NamedTuple):
 class Interventions:
     """Asks tasks of one log for something, on behalf of people.
 
-    What it asks may wait `within` seconds to be decided.
+    What it asks may wait `within` seconds to be decided. With `every`, whoever acts may do so with
+    all tasks of the tenant, and decide what others are asked.
     """
 
     def __init__(
-        self, log: Log, *, world: World, tenant: str, within: float = DECIDED_WITHIN
+        self,
+        log: Log,
+        *,
+        world: World,
+        tenant: str,
+        within: float = DECIDED_WITHIN,
+        every: bool = False,
     ) -> None:
         self._log, self._world, self._tenant, self._within = log, world, tenant, within
+        self._every = every
         self._contexts = Contexts(log)
         self._source = f"operator/{world.new_id()}"
 
@@ -188,6 +196,8 @@ class Interventions:
             actor=actor,
             correlationid=id_,
             causationid=id_,
+            reach="tenant" if self._every else msgspec.UNSET,
+            decides=self._every,
             data=data,
         )
 

@@ -173,7 +173,8 @@ class Mailbox:
 
         If there is none, the one that comes within so many seconds.
         """
-        earlier = self._task.earlier.turn if self._task.earlier else None
+        task = self._task.earlier
+        earlier = self._recorder.past(key, task.turn if task else None)
         if earlier is not None and key in earlier.values:
             command_id = earlier.values[key]
             return earlier.received[command_id] if command_id else None

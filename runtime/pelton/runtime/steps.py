@@ -35,7 +35,7 @@ from pelton.events.turns import Turn as TurnFold
 from pelton.runtime.bulk import THRESHOLD, Blobs
 from pelton.runtime.failures import NondeterminismError, StepError, failure_of
 from pelton.runtime.pulse import Pulse
-from pelton.runtime.recorder import Recorder
+from pelton.runtime.recorder import TOOL, Recorder
 from pelton.runtime.redaction import cleaned
 
 FINAL: Final = frozenset({FailureClass.VALIDATION, FailureClass.AUTHORISATION, FailureClass.POLICY})
@@ -43,10 +43,6 @@ FINAL: Final = frozenset({FailureClass.VALIDATION, FailureClass.AUTHORISATION, F
 
 OUTCOME: Final = "outcome:"
 """How the keys of questions about steps begin: they are asked when need be, not by the agent."""
-
-TOOL: Final = "tool/"
-"""How the keys of calls begin that tools of an agent ask for: whether a later attempt asks for them
-again is up to the agent's model."""
 
 _key: ContextVar[str] = ContextVar("idempotency_key")
 
@@ -129,8 +125,9 @@ class Steps:
     def value(self, name: str, draw: Callable[[], Any], *, key: str = "") -> Any:
         """Return a value that every attempt gets alike: drawn the first time, then recorded."""
         key = self.named(name, key) if key else self.key(name)
-        if self._earlier is not None and key in self._earlier.values:
-            return self._earlier.values[key]
+        past = self._recorder.past(key, self._earlier)
+        if past is not None and key in past.values:
+            return past.values[key]
         value = self._drawn(key, draw)
         self._recorder.emit(ValueRecorded(task_id=self._recorder.task_id, key=key, value=value))
         return value
@@ -176,7 +173,8 @@ class Steps:
         deadline: float | None,
     ) -> Any:
         call = call_of(args)
-        recorded = self._earlier.steps.get(key) if self._earlier else None
+        past = self._recorder.past(key, self._earlier)
+        recorded = past.steps.get(key) if past else None
         if recorded is not None:
             if recorded.call and call and recorded.call != call:
                 raise NondeterminismError(

@@ -19,8 +19,8 @@ from pelton.runtime.answers import Report
 from pelton.runtime.bulk import Blobs, inline, offload
 from pelton.runtime.handing_on import HandingOn
 from pelton.runtime.memory import TurnMemory
-from pelton.runtime.recorder import Recorder
-from pelton.runtime.steps import TOOL, Steps
+from pelton.runtime.recorder import TOOL, Recorder
+from pelton.runtime.steps import Steps
 from pelton.runtime.waits import Waits
 
 

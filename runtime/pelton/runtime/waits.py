@@ -216,4 +216,5 @@ class Waits:
         return self._recorder.now(min(max(seconds, 0.0), LONGEST))
 
     def _known(self, of: Callable[[TurnFold], dict[str, W]], key: str) -> W | None:
-        return of(self._earlier).get(key) if self._earlier is not None else None
+        past = self._recorder.past(key, self._earlier)
+        return of(past).get(key) if past is not None else None

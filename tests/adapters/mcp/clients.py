@@ -58,14 +58,26 @@ async def let_in(door: Mapping[str, str], **options: Any) -> AsyncGenerator[Tool
         yield tools
 
 
-def working(server: TurnServer, name: str, work: Work, **terms: Any) -> Agent:
-    """Return an agent that does its work with tools, within a step as commands do."""
+def working(
+    server: TurnServer, name: str, work: Work, *, again: bool = True, **terms: Any
+) -> Agent:
+    """Return an agent that does its work with tools, within a step as commands do.
+
+    With `again`, it is run again within one attempt when it fails, by the class of its failure.
+    """
 
     async def run(turn: Turn) -> str:
         async def at_work() -> str:
+            failed: Exception | None = None
             async with server.admit(turn) as door, let_in(door) as tools:
-                return await work(tools, turn)
+                try:
+                    return await work(tools, turn)
+                except Exception as error:  # noqa: BLE001  the client would wrap it in groups
+                    failed = error
+            raise failed
 
-        return str(await turn.step("run", at_work, idempotent=True))
+        if again:
+            return str(await turn.step("run", at_work, idempotent=True))
+        return await at_work()
 
     return agent(name=name, terms=Terms(**terms))(run)

@@ -51,7 +51,9 @@ class Desk(NamedTuple):
     @property
     def people(self) -> people.Interventions:
         """What people do about tasks."""
-        return people.Interventions(self.log, world=self.world, tenant=self.tenant.name)
+        return people.Interventions(
+            self.log, world=self.world, tenant=self.tenant.name, every=True
+        )
 
 
 def _snake(name: str) -> str:

@@ -160,7 +160,7 @@ class TurnTools:
     def next(self, what: str) -> str:
         """Return the key of the next call of a kind that is never a repeated one."""
         self._counts[what] += 1
-        return f"{what}/{self._counts[what]}"
+        return f"{what}#{self._counts[what]}"
 
 
 def _digest(given: msgspec.Struct) -> str:

@@ -49,7 +49,8 @@ from pelton.events.session import SessionInvalidated, SessionOpened, SessionStor
 from pelton.events.upcast import decode_commit
 from pelton.runtime.assignment import CRASHED
 from pelton.runtime.log import Record
-from pelton.runtime.steps import OUTCOME, TOOL
+from pelton.runtime.recorder import TOOL
+from pelton.runtime.steps import OUTCOME
 
 COMES: Final = (
     *(StepCompleted, StepFailed, TimerFired, QuestionAnswered, QuestionExpired),
