@@ -61,13 +61,13 @@ class Caller(NamedTuple):
         agents = self.tenant.agents
         return [agents.state(each.profile.name) for each in agents]
 
-    async def work(self, lease: str) -> Work:
+    def work(self, lease: str) -> Work:
         """Return the work under a lease.
 
         Raises:
             AttemptOver: there is none any more.
         """
-        return (await self.guests.of(self.name)).leased(lease)
+        return self.guests.here(self.name).leased(lease)
 
     def call(self, agent: str, key: str = "") -> Call:
         """Return a call to another agent in this one's name."""
@@ -144,7 +144,7 @@ def _said(message: Message) -> shapes.Said:
 
 async def finish_task(caller: Caller, given: shapes.FinishArguments) -> shapes.Finished:
     """End the work under a lease with your answer."""
-    guest = await caller.guests.of(caller.name)
+    guest = caller.guests.here(caller.name)
     task = await guest.finish(given.lease, Answered(state=given.state, text=given.text))
     return shapes.Finished(task_id=task, state=given.state)
 
@@ -282,7 +282,7 @@ def _at_work(tool: Tool, without: Does | None = None) -> Tool:
     async def does(caller: Caller, given: Any) -> msgspec.Struct:
         if without is not None and not given.lease:
             return await without(caller, given)
-        work = await caller.work(given.lease)
+        work = caller.work(given.lease)
         return await turns.call(work.tools, tool, given)
 
     takes = _leased(tool, needed=without is None)

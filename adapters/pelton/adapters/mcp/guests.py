@@ -273,6 +273,18 @@ class Guests:
             guest.beat()
             return guest
 
+    def here(self, name: str) -> Guest:
+        """Return an agent that has joined here.
+
+        Raises:
+            AttemptOver: it has not, and so has nothing in hand.
+        """
+        guest = self._guests.get(name)
+        if guest is None:
+            raise AttemptOver("you have no work in hand here: inbox_pop gives you some")
+        guest.beat()
+        return guest
+
     async def keep(self) -> None:
         """Let what waits wait, and serve those no more that have gone; for ever."""
         try:

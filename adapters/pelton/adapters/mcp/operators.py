@@ -51,9 +51,7 @@ class Desk(NamedTuple):
     @property
     def people(self) -> people.Interventions:
         """What people do about tasks."""
-        return people.Interventions(
-            self.log, world=self.world, tenant=self.tenant.name, every=True
-        )
+        return people.Interventions(self.log, world=self.world, tenant=self.tenant.name, every=True)
 
 
 def _snake(name: str) -> str:
