@@ -49,7 +49,7 @@ async def test_an_agent_outside_works_over_standard_input(
     await give_key(log, "scout", "default", "agent")
     async with bridge(log, tmp_path, KEYS) as url:
         command = ["mcp", "agent", "scout", "--url", url]
-        token = {"PELTON_MCP_TOKEN": spell(key_id("scout"), secret("scout"))}
+        token = {"PELTON_CLIENT_KEY": spell(key_id("scout"), secret("scout"))}
         server = StdioServerParameters(command=PELTON, args=command, env=token)
         async with McpClient(server) as mcp:
             tools = Tools(mcp)
@@ -66,7 +66,7 @@ async def test_an_agent_outside_works_over_standard_input(
         refused = await asyncio.to_thread(
             subprocess.run,
             [PELTON, *command],
-            env={"PELTON_MCP_TOKEN": "x"},
+            env={"PELTON_CLIENT_KEY": "x"},
             capture_output=True,
             check=False,
             stdin=subprocess.DEVNULL,
