@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,15 @@ import httpx
 import pytest
 
 from pelton.adapters.identity.authenticator import EVERYBODY, Admission
+from pelton.adapters.mcp import guests
 from pelton.adapters.mcp.door import SERVERS, Door
 from pelton.events.a2a import TaskState
+from pelton.events.context import Context
 from pelton.events.events import TaskDelegated, TurnEnded
 from pelton.runtime.agents import agent
 from pelton.runtime.jetstream import JetStreamLog
 from pelton.runtime.turn import Turn
-from tests.adapters.a2a.world import WORLD, executing, served
+from tests.adapters.a2a.world import WORLD, executing, served, until
 from tests.adapters.identity.people import KEYS, give_key, key
 from tests.adapters.mcp.clients import Tools, connected
 from tests.runtime.clients import Client, reply
@@ -32,10 +34,10 @@ async def echo(turn: Turn) -> str:
 
 @asynccontextmanager
 async def bridge(
-    log: JetStreamLog, data: Path, admission: Admission = EVERYBODY
+    log: JetStreamLog, data: Path, admission: Admission = EVERYBODY, code: Sequence[str] = ()
 ) -> AsyncGenerator[str]:
     """Serve tools at a bridge."""
-    tools = Door(SERVERS, world=WORLD)
+    tools = Door(SERVERS, code=code, world=WORLD)
     async with served(log, data, admission=admission, tools=tools, tenant="default") as url:
         yield url
 
@@ -207,10 +209,54 @@ async def test_nobody_else_is_let_in(log: JetStreamLog, tmp_path: Path) -> None:
 
 
 async def test_waiting_ends_with_the_bridge(log: JetStreamLog, tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(bridge(log, tmp_path))
+        async with outside(url, "scout") as tools:
+            waiting = asyncio.create_task(tools("wait_for_message", timeout_seconds=300))
+            await until(
+                lambda: "scout waits for work" in {t.get_name() for t in asyncio.all_tasks()}
+            )
+            await stack.aclose()
+            assert (await waiting)["work"] is None
+
+
+async def test_a_lease_lapses_and_the_work_is_offered_again(
+    log: JetStreamLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guests, "LEASE", 0.5)
+    monkeypatch.setattr(guests, "_LOOK", 0.1)
     async with bridge(log, tmp_path) as url, outside(url, "scout") as tools:
         await tools("join")
-        waiting = asyncio.create_task(tools("wait_for_message", timeout_seconds=300))
-        await asyncio.sleep(0)
-        client = Client(log, "scout")
-        await client.send("x")
-        assert (await waiting)["work"]["text"] == "x"
+        sent = await Client(log, "scout").send("x")
+        first = await take(tools)
+        await Client(log, "scout").until(sent[0], lambda state: _attempt(state, sent[1]) == 2)
+        error = await tools.error("finish_task", lease=first["lease"], text="late")
+        assert error["code"] == "attempt-over"
+        again = await take(tools)
+        assert (again["task_id"], again["attempt"]) == (first["task_id"], 2)
+        await tools("finish_task", lease=again["lease"], text="in time")
+
+
+def _attempt(state: Context, task: str) -> int:
+    turn = state.tasks[task].turn if task in state.tasks else None
+    return turn.attempt if turn is not None else 0
+
+
+async def test_who_does_not_come_any_more_is_served_no_more(
+    log: JetStreamLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guests, "IDLE", 0.0)
+    monkeypatch.setattr(guests, "_LOOK", 0.05)
+    async with bridge(log, tmp_path) as url, outside(url, "scout") as tools:
+        await tools("join", description="Looks around.")
+        found = await tools("get_agent_info", agent="scout")
+        async with asyncio.timeout(20):
+            while found["status"] != "offline":
+                found = await tools("get_agent_info", agent="scout")
+        monkeypatch.setattr(guests, "IDLE", 120.0)
+        sent = await Client(log, "scout").send("still there?")
+        work = await take(tools)
+        await tools("finish_task", lease=work["lease"], text="yes")
+        assert reply(await Client(log, "scout").settled(*sent)) == "yes"
+        found = await tools("get_agent_info", agent="scout")
+        assert found["description"] == "Looks around."

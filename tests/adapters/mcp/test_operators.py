@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pelton.adapters.api.routes import ROUTES
+from pelton.adapters.cli.references import load_agent
 from pelton.adapters.mcp.operators import ACTING, READING
 from pelton.events.events import FailureClass
 from pelton.runtime.agents import agent
@@ -18,6 +19,16 @@ from tests.adapters.identity.people import KEYS, give_key, key
 from tests.adapters.mcp.clients import connected
 from tests.adapters.mcp.test_agents import bridge
 from tests.runtime.clients import Client
+
+LOUD = """
+from pelton.runtime import Turn, agent
+
+
+@agent
+async def loud(turn: Turn) -> str:
+    await turn.step("shouted", str.upper, turn.text)
+    return turn.text.upper()
+"""
 
 
 @agent
@@ -83,4 +94,25 @@ async def test_an_operator_looks_back_and_acts(log: JetStreamLog, tmp_path: Path
             error = await tools.error("cancel_task", task=one)
             assert error["code"] == "task-not-cancelable"
             assert (await tools.error("rerun_task", task=one))["code"] == "unsupported-operation"
+
+
+@pytest.mark.accepts("AS-23")
+async def test_recorded_code_is_run_again_by_the_record(log: JetStreamLog, tmp_path: Path) -> None:
+    file = tmp_path / "loud.py"
+    file.write_text(LOUD)
+    await give_key(log, "olga", "default", "operator")
+    loud, client = load_agent(str(file)), Client(log, "loud")
+    async with (
+        bridge(log, tmp_path, KEYS, code=(str(file),)) as url,
+        connected(f"{url}/v1/mcp/operator", key("olga")) as tools,
+        executing(log, loud, tenant="default"),
+    ):
+        sent = await client.send("hello")
+        await client.settled(*sent)
+        assert (await tools("rerun_task", task=sent[1]))["equal"]
+        file.write_text(LOUD.replace("shouted", "cried"))
+        assert not (await tools("rerun_task", task=sent[1]))["equal"]
+
+
+def test_tools_that_act_say_so() -> None:
     assert {tool.name for tool in ACTING if tool.writes} == {tool.name for tool in ACTING}

@@ -223,6 +223,42 @@ async def test_the_next_attempt_is_served_what_is_recorded(
         assert (await asyncio.to_thread(rerun, session, task, boss)).equal
 
 
+@pytest.mark.accepts("AS-11", "AS-50")
+async def test_another_executor_goes_on_where_one_stops(
+    log: JetStreamLog, server: TurnServer
+) -> None:
+    """The report of what was handed on comes while nobody is there."""
+    held, handed = asyncio.Event(), asyncio.Event()
+    seen: list[Any] = []
+
+    @agent
+    async def slow(turn: Turn) -> str:
+        """Wait until it is told."""
+        await held.wait()
+        return turn.text
+
+    async def work(tools: Tools, turn: Turn) -> str:
+        seen.append(await tools("delegate_task_async", agent="slow", text="x"))
+        handed.set()
+        seen.append(await tools("delegate_task", agent="slow", text="x", wait_seconds=60))
+        return "done"
+
+    client = Client(log, "boss")
+    async with serving(log, slow):
+        async with serving(log, working(server, "boss", work), budget=0.1):
+            context, task = await client.send("go")
+            await asyncio.wait_for(handed.wait(), 20)
+        held.set()
+        slow_client = Client(log, "slow")
+        await slow_client.settled(seen[0]["context_id"], seen[0]["task_id"])
+        async with serving(log, working(server, "boss", work)):
+            assert reply(await client.settled(context, task, within=30)) == "done"
+        events = await client.events(context)
+    assert [each["task_id"] for each in seen] == [seen[0]["task_id"]] * 3
+    assert seen[-1]["text"].endswith("x")
+    assert sum(isinstance(each, TaskDelegated) for each in events) == 1
+
+
 @pytest.mark.accepts("S20", "AS-38")
 async def test_a_token_opens_one_attempt_as_long_as_it_lasts(
     log: JetStreamLog, server: TurnServer

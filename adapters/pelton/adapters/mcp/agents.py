@@ -86,7 +86,8 @@ async def join(caller: Caller, given: shapes.JoinArguments) -> shapes.AgentInfo:
     profile = profile_of(caller.name, given.title, given.description, given.version)
     if given.team:
         check_agent(given.team)
-    await caller.guests.of(caller.name, profile, given.team)
+    guest = await caller.guests.of(caller.name)
+    await guest.describe(profile, given.team)
     return views.info(profile, "serving", given.team)
 
 

@@ -27,6 +27,7 @@ from pelton.runtime.aggregates import agents_of
 from pelton.runtime.clock import World
 from pelton.runtime.executor import Executor
 from pelton.runtime.log import Heard, Log, LogUnavailable
+from pelton.runtime.registration import register
 from pelton.runtime.turn import Turn
 
 IDLE: Final = 120.0
@@ -100,19 +101,33 @@ class Guest:
             if not work.taken:
                 work.turn.beat()
 
-    async def start(self, profile: AgentProfile | None = None, team: str | None = None) -> None:
-        """Register it, by what it says or has said of itself, and take its messages.
+    async def describe(self, profile: AgentProfile, team: str) -> None:
+        """Register it by what it says of itself now.
+
+        Raises:
+            LogError: the log does not take it.
+        """
+        await register(
+            agents_of(self._log, self._world),
+            profile,
+            team=team,
+            world=self._world,
+            source=f"guest/{self.name}",
+            tenant=self._tenant,
+        )
+
+    async def start(self) -> None:
+        """Register it, by what it has said of itself if it has, and take its messages.
 
         Raises:
             PeltonError: it cannot be.
         """
         state = await agents_of(self._log, self._world).load(self.name)
-        shown = profile or state.profile or profile_of(self.name)
         agent = Agent(
-            shown,
+            state.profile or profile_of(self.name),
             self._run,
             terms=Terms(inactivity=LEASE),
-            team=state.declared_team if team is None else team,
+            team=state.declared_team,
         )
         executor = Executor(self._log, [agent], world=self._world, tenant=self._tenant)
         running = asyncio.create_task(executor.run(budget=0.0), name=f"guest {self.name}")
@@ -182,7 +197,7 @@ class Guest:
 
     async def _come(self, within: float, stopping: asyncio.Event) -> None:
         """Wait until work has come, so long, or until this process stops."""
-        stop = asyncio.create_task(stopping.wait(), name="stop")
+        stop = asyncio.create_task(stopping.wait(), name=f"{self.name} waits for work")
         try:
             async with asyncio.timeout(within):
                 while self._waiting() is None and not stop.done():
@@ -254,21 +269,17 @@ class Guests:
         self._guests: dict[str, Guest] = {}
         self._lock = asyncio.Lock()
 
-    async def of(
-        self, name: str, profile: AgentProfile | None = None, team: str | None = None
-    ) -> Guest:
-        """Return an agent, served from now on; with what it says of itself, if it does.
+    async def of(self, name: str) -> Guest:
+        """Return an agent, served from now on.
 
         Raises:
             PeltonError: it cannot be served.
         """
         async with self._lock:
             guest = self._guests.get(name)
-            if guest is None or guest.over or profile is not None:
-                if guest is not None:
-                    await guest.close()
+            if guest is None or guest.over:
                 guest = Guest(name, self._log, world=self._world, tenant=self._tenant)
-                await guest.start(profile, team)
+                await guest.start()
                 self._guests[name] = guest
             guest.beat()
             return guest
