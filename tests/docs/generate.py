@@ -109,6 +109,9 @@ _OWN: Final = (
         "SessionStart",
         "SessionReason",
         "SessionEntry",
+        "StepKind",
+        "Equipment",
+        "EquipmentKind",
     ),
 )
 
