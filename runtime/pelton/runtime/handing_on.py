@@ -42,7 +42,7 @@ class HandingOn(NamedTuple):
         context_id: str,
         task: str,
         within: float | None,
-        begun: Callable[[], object] = bool,
+        begun: Callable[[], None] = lambda: None,
     ) -> Report:
         """Hand a message to another agent under a key, and return what came of it.
 

@@ -59,7 +59,7 @@ class Toolbox(NamedTuple):
     blobs: Blobs
     handing_on: HandingOn
     remember: Callable[[Steps], TurnMemory]
-    receive_: Receive
+    receiving: Receive
     waiting: Callable[[], Sequence[Message]]
     peers: Peers
 
@@ -72,7 +72,7 @@ class Toolbox(NamedTuple):
         context_id: str = "",
         task: str = "",
         within: float | None = None,
-        begun: Callable[[], object] = bool,
+        begun: Callable[[], None] = lambda: None,
     ) -> Report:
         """Hand a text to another agent, and return what came of it; see `Turn.delegate`.
 
@@ -135,7 +135,7 @@ class Toolbox(NamedTuple):
 
     async def receive(self, key: str, within: float = 0.0) -> Message | None:
         """Take the next of them, or the one that comes within so many seconds."""
-        message = await self.receive_(f"received:{TOOL}{key}", within)
+        message = await self.receiving(f"received:{TOOL}{key}", within)
         return None if message is None else await inline(self.blobs, message)
 
 

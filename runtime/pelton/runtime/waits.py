@@ -135,7 +135,7 @@ class Waits:
         )
 
     async def delegate(
-        self, event: TaskDelegated, begun: Callable[[], object] = bool
+        self, event: TaskDelegated, begun: Callable[[], None] = lambda: None
     ) -> tuple[TaskOutcome, Failure | None]:
         """Hand a message to another agent, and return what came of it.
 

@@ -20,6 +20,7 @@ from pelton.events.events import TaskDelegated, TurnEnded
 from pelton.runtime.agents import agent
 from pelton.runtime.jetstream import JetStreamLog
 from pelton.runtime.turn import Turn
+from tests.adapters.a2a.test_trouble import process
 from tests.adapters.a2a.world import WORLD, executing, served, until
 from tests.adapters.identity.people import KEYS, give_key, key
 from tests.adapters.mcp.clients import Tools, connected
@@ -142,6 +143,37 @@ async def test_two_agents_work_together_while_bridges_come_and_go(
     assert sum(isinstance(each, TurnEnded) for each in events) == 1
 
 
+@pytest.mark.accepts("AS-11")
+async def test_a_killed_bridge_loses_no_work(
+    nats_url: str, log: JetStreamLog, tmp_path: Path
+) -> None:
+    client = Client(log, "scout")
+    async with (
+        executing(log, echo),
+        process(nats_url, tmp_path, "agents") as (running, url),
+        outside(url, "scout") as tools,
+    ):
+        await tools("join")
+        sent = await client.send("ask echo")
+        work = await take(tools)
+        await tools("delegate_task", lease=work["lease"], agent="echo", text="hello")
+        running.kill()
+        await running.wait()
+    async with (
+        process(nats_url, tmp_path, "agents") as (_, url),
+        outside(url, "scout") as tools,
+    ):
+        again = await take(tools)
+        assert (again["task_id"], again["attempt"]) == (sent[1], 2)
+        lease = again["lease"]
+        seen = await tools("delegate_task", lease=lease, agent="echo", text="hello")
+        assert (seen["done"], seen["text"].endswith("hello")) == (True, True)
+        await tools("finish_task", lease=lease, text="it said hello")
+        assert reply(await client.settled(*sent)) == "it said hello"
+    events = await client.events(sent[0])
+    assert sum(isinstance(each, TaskDelegated) for each in events) == 1
+
+
 async def test_an_agent_without_work_delegates_in_its_own_name(
     log: JetStreamLog, tmp_path: Path
 ) -> None:
@@ -249,10 +281,7 @@ async def test_who_does_not_come_any_more_is_served_no_more(
     monkeypatch.setattr(guests, "_LOOK", 0.05)
     async with bridge(log, tmp_path) as url, outside(url, "scout") as tools:
         await tools("join", description="Looks around.")
-        found = await tools("get_agent_info", agent="scout")
-        async with asyncio.timeout(20):
-            while found["status"] != "offline":
-                found = await tools("get_agent_info", agent="scout")
+        await until(lambda: "guest scout" not in {t.get_name() for t in asyncio.all_tasks()}, 20)
         monkeypatch.setattr(guests, "IDLE", 120.0)
         sent = await Client(log, "scout").send("still there?")
         work = await take(tools)

@@ -134,9 +134,12 @@ class Guest:
         ready = asyncio.create_task(executor.ready.wait(), name="ready")
         await asyncio.wait((running, ready), timeout=_START, return_when="FIRST_COMPLETED")
         ready.cancel()
+        self._executor, self._running = executor, running
         if running.done():
             running.result()
-        self._executor, self._running = executor, running
+        if not executor.ready.is_set():
+            await self.close()
+            raise LogUnavailable("the agent cannot be served now: ask again")
 
     async def close(self) -> None:
         """Serve it no more; what is open is handed back."""

@@ -43,6 +43,10 @@ class Desk(NamedTuple):
     correlation: str
     world: World
 
+    def url(self, agent: str) -> str:
+        """Return the URL of an agent."""
+        return f"{self.base}/{agent}"
+
     @property
     def log(self) -> Log:
         """The tenant's log."""
@@ -77,8 +81,7 @@ def _routed(route: Route) -> Tool:
         if not desk.principal.may(route.scope):
             raise ScopeMissing(route.scope)
         name = str(getattr(given, route.parameter)) if route.parameter else ""
-        ask = Ask(desk.tenant, desk.principal, lambda agent: f"{desk.base}/{agent}", name, given)
-        return await route.does(ask)
+        return await route.does(Ask(desk.tenant, desk.principal, desk.url, name, given))
 
     return Tool(_snake(route.id), takes, route.answer, does, text=route.text)
 

@@ -48,7 +48,7 @@ async def _look(http: httpx2.AsyncClient, url: str) -> None:
         raise LogUnavailable(f"nobody answers at the URL ({type(error).__name__})") from None
     if answer.status_code in (401, 403):
         raise NotAuthorised("the credential is not good there: see PELTON_CLIENT_KEY")
-    if answer.status_code != httpx2.codes.METHOD_NOT_ALLOWED:
+    if answer.status_code != 405:  # tools are called, not got
         raise LogUnavailable(f"no tools are served at the URL ({answer.status_code})")
 
 

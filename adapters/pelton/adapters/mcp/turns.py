@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -34,6 +34,13 @@ class AttemptOver(PeltonError):
     """The work is in other hands: its attempt is over, or its lease has lapsed. Begin it again."""
 
     code = "attempt-over"
+
+
+class _Call(NamedTuple, Generic[T]):
+    """A call that is under way, or done, by its key."""
+
+    key: str
+    task: asyncio.Task[T]
 
 
 class _Handed(NamedTuple):
@@ -65,7 +72,7 @@ class TurnTools:
 
     def once(
         self, what: str, given: Keyed, begin: Callable[[str], Coroutine[Any, Any, T]]
-    ) -> asyncio.Task[T]:
+    ) -> _Call[T]:
         """Return the call that arguments make, begun unless it is a repeated one.
 
         Raises:
@@ -83,13 +90,13 @@ class TurnTools:
             known = asyncio.create_task(begin(key), name=key)
             known.add_done_callback(_heard)
             self._calls[key] = asked, known
-        return known
+        return _Call(key, known)
 
     async def done(
         self, what: str, given: Keyed, begin: Callable[[str], Coroutine[Any, Any, T]]
     ) -> T:
         """Return what a call comes to; whoever stops waiting for it does not stop it."""
-        call = self.once(what, given, begin)
+        call = self.once(what, given, begin).task
         await asyncio.wait((call,))
         return _come(call)
 
@@ -108,12 +115,8 @@ class TurnTools:
                 begun=begun.set,
             )
 
-        before = set(self._calls)
-        report = self.once("delegate", given, handing)
-        if new := set(self._calls) - before:
-            key = new.pop()
-            self._handed[key] = _Handed(given.agent, key, begun, report)
-        return next(each for each in self._handed.values() if each.report is report)
+        key, report = self.once("delegate", given, handing)
+        return self._handed.setdefault(key, _Handed(given.agent, key, begun, report))
 
     async def seen(self, handed: _Handed, wait: float) -> shapes.Delegated:
         """Return how work stands that was handed on, once it is done or the wait is over."""
