@@ -25,7 +25,7 @@ from pelton.runtime.jetstream import RELAXED, JetStreamLog
 from pelton.runtime.push_settings import PushSettings
 
 if TYPE_CHECKING:
-    from pelton.adapters.mcp.door import Door  # noqa: PLC0415  most of these bridges need none
+    from pelton.adapters.mcp.door import Door
 
 
 async def main(url: str, data: Path, port: int, servers: Sequence[str]) -> None:
