@@ -194,7 +194,7 @@ async def process(
         port = probe.getsockname()[1]
     script = Path(__file__).with_name("bridge_process.py")
     running = await asyncio.create_subprocess_exec(
-        *(sys.executable, script, nats_url, data, str(port), *servers),
+        *(sys.executable, str(script), nats_url, str(data), str(port), *servers),
         stdout=asyncio.subprocess.PIPE,
     )
     assert running.stdout is not None

@@ -231,6 +231,8 @@ async def test_nobody_else_is_let_in(log: JetStreamLog, tmp_path: Path) -> None:
             assert answer.status_code == status, (path, answer.text)
             assert code is None or answer.json()["error"]["code"] == code
         assert (await http.get(f"{url}/v1/mcp/operator", headers=key("olga"))).status_code == 405
+        for path in ("/v1", "/v1/", "/v1/mcp", "/v1/mcp/"):
+            assert (await http.get(url + path, headers=key("olga"))).status_code == 404
         listed = await http.post(f"{url}/v1/mcp/agents/scout", json=call, headers=key("scout"))
         assert listed.status_code == 200
         deep = b'{"jsonrpc":"2.0","id":1,"method":"tools/list","params":' + b"[" * 100_000

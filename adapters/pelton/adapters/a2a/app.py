@@ -249,7 +249,7 @@ class App:
         if request.path == ["openapi.json"] and request.method in _READ:
             return Reply(200, self._openapi)
         try:
-            if self._tools is not None and request.path[0] == routes.TOOLS:
+            if self._tools is not None and request.path[:1] == [routes.TOOLS]:
                 knock = Knock(request.method, request.path[1:], headers, receive, base, call_id)
                 return await self._tools.answer(tenant, principal, knock)
             if request.path == live.PATH:

@@ -84,11 +84,9 @@ class Caller(NamedTuple):
 async def join(caller: Caller, given: shapes.JoinArguments) -> shapes.AgentInfo:
     """Say what you are and do, for others to find you; without it you have your name alone."""
     profile = profile_of(caller.name, given.title, given.description, given.version)
-    if given.team:
-        check_agent(given.team)
     guest = await caller.guests.of(caller.name)
-    await guest.describe(profile, given.team)
-    return views.info(profile, "serving", given.team)
+    team = await guest.describe(profile)
+    return views.info(profile, "serving", team)
 
 
 async def inbox_peek(caller: Caller, given: shapes.PeekArguments) -> shapes.WorkPage:

@@ -101,20 +101,23 @@ class Guest:
             if not work.taken:
                 work.turn.beat()
 
-    async def describe(self, profile: AgentProfile, team: str) -> None:
-        """Register it by what it says of itself now.
+    async def describe(self, profile: AgentProfile) -> str:
+        """Register it by what it says of itself now; return its team, which is not its to say.
 
         Raises:
             LogError: the log does not take it.
         """
+        agents = agents_of(self._log, self._world)
+        state = await agents.load(self.name)
         await register(
-            agents_of(self._log, self._world),
+            agents,
             profile,
-            team=team,
+            team=state.declared_team,
             world=self._world,
             source=f"guest/{self.name}",
             tenant=self._tenant,
         )
+        return state.team
 
     async def start(self) -> None:
         """Register it, by what it has said of itself if it has, and take its messages.

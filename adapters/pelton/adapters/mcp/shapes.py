@@ -213,7 +213,6 @@ class JoinArguments(Arguments, frozen=True, kw_only=True):
     title: Annotated[str, Meta(max_length=200, description="How you are called.")] = ""
     description: Annotated[str, Meta(max_length=4096, description="What you do for others.")] = ""
     version: Annotated[str, Meta(max_length=64, description="Your version.")] = "1.0.0"
-    team: Annotated[str, Meta(max_length=63, description="Whose memory you share.")] = ""
 
 
 class WorkArguments(Keyed, frozen=True, kw_only=True):
