@@ -25,6 +25,7 @@ from pelton.adapters.api.openapi import openapi
 from pelton.adapters.cli.app import app
 from pelton.adapters.cli.output import exit_code
 from pelton.adapters.frameworks.contract import Capability
+from pelton.adapters.mcp.contract import SERVERS
 from pelton.events.asyncapi import asyncapi
 from pelton.events.commands import COMMANDS, CommandEnvelope
 from pelton.events.commit import Commit
@@ -421,6 +422,21 @@ def adapters() -> str:
     return f"{table(heads, iter(rows))}\n\n{texts}"
 
 
+def tools_() -> str:
+    """Return the tools that are served over MCP: what each does, and where there is one of it."""
+    servers: dict[str, dict[str, str]] = {}
+    for server, tools in SERVERS.items():
+        for tool in tools:
+            servers.setdefault(tool.name, {}).setdefault(server, tool.description)
+    rows = ["| tool | of | what for |", "| --- | --- | --- |"]
+    for name, said in servers.items():
+        texts: dict[str, list[str]] = {}
+        for server, text in said.items():
+            texts.setdefault(text, []).append(server)
+        rows += [f"| `{name}` | {', '.join(of)} | {text} |" for text, of in texts.items()]
+    return "\n".join(rows)
+
+
 BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "adapters": adapters,
     "subjects": subjects_,
@@ -437,6 +453,7 @@ BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "settings": settings_,
     "api": api,
     "threats": threats,
+    "tools": tools_,
     "profiles": profiles,
     "cli": cli,
 }

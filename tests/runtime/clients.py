@@ -32,10 +32,12 @@ TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 @asynccontextmanager
-async def serving(log: JetStreamLog, *agents: Agent, **options: Any) -> AsyncGenerator[Executor]:
+async def serving(
+    log: JetStreamLog, *agents: Agent, budget: float = 5.0, **options: Any
+) -> AsyncGenerator[Executor]:
     """Run an executor for the duration of the block, and stop it cleanly."""
     executor = Executor(log, agents, world=WORLD, **options)
-    running = asyncio.create_task(executor.run(budget=5))
+    running = asyncio.create_task(executor.run(budget=budget))
     await asyncio.wait_for(executor.ready.wait(), 5)
     try:
         yield executor

@@ -38,6 +38,7 @@ from pelton.runtime.memories import Memories
 from pelton.runtime.outbox import Outbox
 from pelton.runtime.patience import patiently
 from pelton.runtime.prompts import Prompts
+from pelton.runtime.roster import Roster
 from pelton.runtime.steps import Steps
 
 CRASHED: Final = Failure(
@@ -75,6 +76,12 @@ class Host(NamedTuple):
             return self.outbox.allows(agent)
         state = await patiently(lambda: self.agents.load(agent), agent)
         return state.status is not AgentStatus.REMOVED
+
+    async def registered(self) -> Sequence[AgentState]:
+        """Return the agents that are there, by name."""
+        roster = Roster(self.log, world=self.world)
+        await patiently(roster.refresh, "agents")
+        return [known.state for known in roster]
 
     @property
     def source(self) -> str:

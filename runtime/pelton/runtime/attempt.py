@@ -42,7 +42,8 @@ from pelton.runtime.memory import TurnMemory
 from pelton.runtime.pulse import Pulse
 from pelton.runtime.recorder import Recorder
 from pelton.runtime.steps import Doubt, Steps
-from pelton.runtime.turn import Tools, Turn, TurnEnd
+from pelton.runtime.toolbox import Tools
+from pelton.runtime.turn import Turn, TurnEnd
 from pelton.runtime.vault import ContentErased
 from pelton.runtime.waits import Waits
 from pelton.runtime.writer import Writer
@@ -201,7 +202,8 @@ class Attempt:
             self._recorder,
             tools=self._tools,
             receive=self._receive,
-            know=self._host.knows,
+            waiting=lambda: self.mailbox.waiting,
+            peers=self._host,
             remember=self._remember,
             blobs=self._blobs,
             agent=self._agent.name,
@@ -230,8 +232,8 @@ class Attempt:
         )
         return TurnMemory(self._host.memories, steps, place=place, origin=task.origin)
 
-    async def _receive(self, key: str) -> Message | None:
-        return await self.mailbox.receive(key)
+    async def _receive(self, key: str, within: float = 0.0) -> Message | None:
+        return await self.mailbox.receive(key, within=within)
 
     def _tools(self, doubt: Callable[[str], Awaitable[Doubt]]) -> Tools:
         """Return what the turn records and waits with; made when it is used first."""

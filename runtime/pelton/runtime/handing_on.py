@@ -42,8 +42,12 @@ class HandingOn(NamedTuple):
         context_id: str,
         task: str,
         within: float | None,
+        begun: Callable[[], None] = lambda: None,
     ) -> Report:
-        """Hand a message to another agent under a key, and return what came of it."""
+        """Hand a message to another agent under a key, and return what came of it.
+
+        `begun` is called once the log knows of it.
+        """
         check_chain(self.chain, agent)
         known, abroad = await self.know(agent), elsewhere(agent)
         if not self.steps.value(f"known:{key}", lambda: known):
@@ -80,7 +84,8 @@ class HandingOn(NamedTuple):
                 message=message,
                 chain=self.chain,
                 deadline=self._until(key, within),
-            )
+            ),
+            begun,
         )
         report = Report.of(agent, context_id, outcome)
         if report.state not in {TaskState.COMPLETED, TaskState.INPUT_REQUIRED}:

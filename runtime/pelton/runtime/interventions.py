@@ -73,13 +73,21 @@ class Intervention(NamedTuple):
 class Interventions:
     """Asks tasks of one log for something, on behalf of people.
 
-    What it asks may wait `within` seconds to be decided.
+    What it asks may wait `within` seconds to be decided. With `every`, whoever acts may do so with
+    all tasks of the tenant, and decide what others are asked.
     """
 
     def __init__(
-        self, log: Log, *, world: World, tenant: str, within: float = DECIDED_WITHIN
+        self,
+        log: Log,
+        *,
+        world: World,
+        tenant: str,
+        within: float = DECIDED_WITHIN,
+        every: bool = False,
     ) -> None:
         self._log, self._world, self._tenant, self._within = log, world, tenant, within
+        self._every = every
         self._contexts = Contexts(log)
         self._source = f"operator/{world.new_id()}"
 
@@ -99,8 +107,12 @@ class Interventions:
                 return state, state.tasks[task]
         raise TaskNotFound(f"there is no task {task!r}")
 
-    async def answer(self, task: str, answer: Answer, *, key: str, actor: str) -> Intervention:
+    async def answer(
+        self, task: str, answer: Answer, *, key: str, actor: str, id_: str = ""
+    ) -> Intervention:
         """Answer a question of a task; `key` may be left out if it has asked but one.
+
+        With an `id_`, to do so again is to have done it once.
 
         Raises:
             TaskNotFound: there is no such task.
@@ -109,8 +121,10 @@ class Interventions:
             NotAuthorised: somebody else has to answer.
         """
         state, found = await self.find(task)
+        if id_ in state.commands:
+            return Intervention(state.agent, state.id, task, id_, key)
         key = _question(found, key)
-        id_ = self._world.new_id()
+        id_ = id_ or self._world.new_id()
         message = answer.message(id_, task, key or task)
         blobs = ContextBlobs(self._log, state.agent, state.id)
         data = SendMessageData(message=await offload(blobs, message), answers=key)
@@ -182,6 +196,8 @@ class Interventions:
             actor=actor,
             correlationid=id_,
             causationid=id_,
+            reach="tenant" if self._every else msgspec.UNSET,
+            decides=self._every,
             data=data,
         )
 

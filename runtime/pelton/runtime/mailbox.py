@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import structlog
@@ -62,6 +63,7 @@ class Mailbox:
         self._heard: set[int] = set()
         self._mail: asyncio.Queue[tuple[Command, int]] = asyncio.Queue()
         self._steering: deque[tuple[SendMessage, int]] = deque()
+        self._news = asyncio.Event()
         self.waits: Waits | None = None
         self.touched = {task.id}
         """The tasks that something was written about."""
@@ -131,6 +133,7 @@ class Mailbox:
                 self._interrupt(Interrupted(command))
             case WhenBusy.STEER if self._may_take(command):
                 self._steering.append((command, sequence))
+                self._news.set()
             case _:
                 pass  # it has its turn when this one is over
 
@@ -160,12 +163,26 @@ class Mailbox:
         if turn is not None and self.waits is not None:
             self.waits.resolved(turn)
 
-    async def receive(self, key: str) -> Message | None:
-        """Take the next message that is for the running turn; every attempt gets the same ones."""
-        earlier = self._task.earlier.turn if self._task.earlier else None
+    @property
+    def waiting(self) -> Sequence[Message]:
+        """The messages that are for the running turn, and not taken yet."""
+        return [command.data.message for command, _ in self._steering]
+
+    async def receive(self, key: str, *, within: float = 0.0) -> Message | None:
+        """Take the next message that is for the running turn; every attempt gets the same ones.
+
+        If there is none, the one that comes within so many seconds.
+        """
+        task = self._task.earlier
+        earlier = self._recorder.past(key, task.turn if task else None)
         if earlier is not None and key in earlier.values:
             command_id = earlier.values[key]
             return earlier.received[command_id] if command_id else None
+        if not self._steering and within:
+            self._news.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(within):
+                    await self._news.wait()
         while self._steering:
             command, sequence = self._steering.popleft()
             taken: list[AnyEvent] = []

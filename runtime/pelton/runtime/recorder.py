@@ -38,6 +38,11 @@ LINGER: Final = 0.05
 """Seconds that an event waits for others to be written with."""
 
 
+TOOL: Final = "tool/"
+"""How the keys of calls begin that tools of an agent ask for: whether a later attempt asks for them
+again is up to the agent's model."""
+
+
 def _nobody(_: BaseException) -> None:
     """Hear what nobody wants to know."""
 
@@ -116,6 +121,13 @@ class Recorder:
         """The turn as the log has it, if it is still open."""
         task = self._writer.state.tasks.get(self.task_id)
         return task.turn if task is not None else None
+
+    def past(self, key: str, earlier: Turn | None) -> Turn | None:
+        """Return the turn as earlier attempts have left it; for a tool's call, as the log has it.
+
+        For what a tool asks for again is the same call within one attempt, too.
+        """
+        return self.turn if f":{TOOL}" in key else earlier
 
     def emit(self, event: AnyEvent) -> None:
         """Write an event within `LINGER`.

@@ -150,12 +150,13 @@ class BridgeSettings(Section, frozen=True, kw_only=True):
             " both, which strict readers of 1.0 refuse."
         ),
     ] = False
+    mcp: Annotated[
+        tuple[str, ...],
+        Meta(description="Tools it serves over MCP: `agents`, `operator`. Needs `pelton[mcp]`."),
+    ] = ()
     card_key: Annotated[
         str,
-        Meta(
-            description="File with the private key, a JWK, that agent cards are signed with;"
-            " without it, they are not. Needs the extra `pelton[signing]`."
-        ),
+        Meta(description="File with the JWK that signs agent cards. Needs `pelton[signing]`."),
     ] = ""
     card_jku: Annotated[
         str,

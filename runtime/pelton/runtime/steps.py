@@ -36,7 +36,7 @@ from pelton.events.turns import Turn as TurnFold
 from pelton.runtime.bulk import THRESHOLD, Blobs
 from pelton.runtime.failures import NondeterminismError, StepError, failure_of
 from pelton.runtime.pulse import Pulse
-from pelton.runtime.recorder import Recorder
+from pelton.runtime.recorder import TOOL, Recorder
 from pelton.runtime.redaction import cleaned
 
 FINAL: Final = frozenset({FailureClass.VALIDATION, FailureClass.AUTHORISATION, FailureClass.POLICY})
@@ -119,6 +119,12 @@ class Steps:
         self._asked.add(key)
         return key
 
+    def named(self, name: str, key: str) -> str:
+        """Return the key of a call of that name which has one of its own."""
+        key = f"{name}:{key}"
+        self._asked.add(key)
+        return key
+
     def latest(self, name: str) -> str:
         """Return the key of the last step of that name, or of that key.
 
@@ -130,11 +136,12 @@ class Steps:
             raise InvalidInput(f"this turn has no step {name[:80]!r}", field="step")
         return key
 
-    def value(self, name: str, draw: Callable[[], Any]) -> Any:
+    def value(self, name: str, draw: Callable[[], Any], *, key: str = "") -> Any:
         """Return a value that every attempt gets alike: drawn the first time, then recorded."""
-        key = self.key(name)
-        if self._earlier is not None and key in self._earlier.values:
-            return self._earlier.values[key]
+        key = self.named(name, key) if key else self.key(name)
+        past = self._recorder.past(key, self._earlier)
+        if past is not None and key in past.values:
+            return past.values[key]
         value = self._drawn(key, draw)
         self._recorder.emit(ValueRecorded(task_id=self._recorder.task_id, key=key, value=value))
         return value
@@ -166,17 +173,14 @@ class Steps:
 
         Its key is given now and not when it is first waited for, so that no scheduler has a say.
         """
-        if key:
-            key = f"{name}:{key}"
-            self._asked.add(key)
-        else:
-            key = self.key(name)
+        key = self.named(name, key) if key else self.key(name)
         effect = Effect(key, name, kind, fn, args, idempotent, deadline)
         return self._run(effect, retry)
 
     async def _run(self, effect: Effect, retry: Retry | None) -> Any:
         key, call = effect.key, call_of(effect.args)
-        recorded = self._earlier.steps.get(key) if self._earlier else None
+        past = self._recorder.past(key, self._earlier)
+        recorded = past.steps.get(key) if past else None
         if recorded is not None:
             if recorded.call and call and recorded.call != call:
                 raise NondeterminismError(
@@ -236,7 +240,7 @@ class Steps:
             return None
         for what in (turn.steps, turn.timers, turn.questions, turn.delegations):
             for key in what:
-                if key not in self._asked and not key.startswith(OUTCOME):
+                if key not in self._asked and not unforced(key):
                     return NondeterminismError(
                         f"The log has {key!r}, which the agent has not asked for this time: the"
                         " first event that differs is its beginning."
@@ -347,6 +351,11 @@ async def _called(fn: Callable[..., Any], args: tuple[object, ...]) -> Any:
         return await fn(*args)
     result = await asyncio.to_thread(fn, *args)
     return await result if inspect.isawaitable(result) else result
+
+
+def unforced(key: str) -> bool:
+    """Whether a call is none that every attempt has to ask for: a tool's, or asked when need be."""
+    return key.startswith(OUTCOME) or f":{TOOL}" in key
 
 
 def call_of(args: tuple[object, ...]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Final, NamedTuple, NoReturn, TypeVar, cast, overload
+from typing import Any, Final, NoReturn, TypeVar, cast, overload
 
 from pelton.events.a2a import Artifact, Message, Role, TaskState, text_of
 from pelton.events.errors import InvalidInput, PeltonError
@@ -23,7 +23,7 @@ from pelton.runtime.recorder import Recorder
 from pelton.runtime.sessions import TurnSession
 from pelton.runtime.spending import check_loop, usage
 from pelton.runtime.steps import Doubt, Steps
-from pelton.runtime.waits import Waits
+from pelton.runtime.toolbox import Peers, Receive, Toolbox, Tools
 
 R = TypeVar("R")
 
@@ -38,13 +38,6 @@ class TurnEnd(Exception):
         self.state, self.message, self.failure = state, message, failure
 
 
-class Tools(NamedTuple):
-    """What a turn records its effects with, and waits with."""
-
-    steps: Steps
-    waits: Waits
-
-
 class Turn(Effects):
     """One message in the hands of an agent.
 
@@ -57,8 +50,9 @@ class Turn(Effects):
         recorder: Recorder,
         *,
         tools: Callable[[Callable[[str], Awaitable[Doubt]]], Tools],
-        receive: Callable[[str], Awaitable[Message | None]],
-        know: Callable[[str], Awaitable[bool]],
+        receive: Receive,
+        waiting: Callable[[], Sequence[Message]],
+        peers: Peers,
         remember: Callable[[Steps], TurnMemory],
         blobs: Blobs,
         agent: str,
@@ -77,8 +71,8 @@ class Turn(Effects):
         self._options = options
         self._recorder = recorder
         self._blobs = blobs
-        self._make_tools, self._receive = tools, receive
-        self._know, self._remember = know, remember
+        self._make_tools, self._receive, self._waiting = tools, receive, waiting
+        self._peers, self._remember = peers, remember
         self._deadline, self._chain = deadline, (*chain, agent)
         self._replies: list[tuple[Message, bool]] = []
         self.agent: Final = agent
@@ -136,7 +130,7 @@ class Turn(Effects):
         return HandingOn(
             self._recorder,
             *self._tools,
-            know=self._know,
+            know=self._peers.knows,
             agent=self.agent,
             number=self.number,
             deadline=self._deadline,
@@ -147,6 +141,14 @@ class Turn(Effects):
     def memory(self) -> TurnMemory:
         """What the agent remembers beyond this conversation; each use of it is a step."""
         return self._remember(self._steps)
+
+    @cached_property
+    def toolbox(self) -> Toolbox:
+        """What tools that the agent calls may do: for adapters."""
+        return Toolbox(
+            *(self._steps, self._recorder, self._blobs, self._handing_on),
+            *(self._remember, self._receive, self._waiting, self._peers),
+        )
 
     @property
     def text(self) -> str:

@@ -134,13 +134,18 @@ class Waits:
             )
         )
 
-    async def delegate(self, event: TaskDelegated) -> tuple[TaskOutcome, Failure | None]:
+    async def delegate(
+        self, event: TaskDelegated, begun: Callable[[], None] = lambda: None
+    ) -> tuple[TaskOutcome, Failure | None]:
         """Hand a message to another agent, and return what came of it.
 
         The command that follows from the event is sent by every attempt that does not know of an
-        outcome. The failure is why an agent elsewhere could not be asked, or not be heard.
+        outcome. The failure is why an agent elsewhere could not be asked, or not be heard. `begun`
+        is called once the log knows of it.
         """
         known = self._known(lambda turn: turn.delegations, event.key)
+        if known is not None:
+            begun()
         if known is not None and known.done:
             return await self._outcome(known)
         with self._pulse.running():  # others may only wait: it is not to be suspended before
@@ -148,6 +153,7 @@ class Waits:
             if known is None:
                 self._recorder.emit(event)
                 await self._recorder.flush()
+                begun()
         turn = await self._wait(event.key, self._hand_over(event, known))
         return await self._outcome(turn.delegations[event.key])
 
@@ -210,4 +216,5 @@ class Waits:
         return self._recorder.now(min(max(seconds, 0.0), LONGEST))
 
     def _known(self, of: Callable[[TurnFold], dict[str, W]], key: str) -> W | None:
-        return of(self._earlier).get(key) if self._earlier is not None else None
+        past = self._recorder.past(key, self._earlier)
+        return of(past).get(key) if past is not None else None

@@ -1,6 +1,7 @@
-"""A bridge as a process of its own: `bridge_process.py NATS_URL DATA PORT`.
+"""A bridge as a process of its own: `bridge_process.py NATS_URL DATA PORT [SERVER…]`.
 
-If the data directory holds keys for it, it sends push notifications, to this machine too.
+If the data directory holds keys for it, it sends push notifications, to this machine too. It serves
+the tools of the servers that are named.
 """
 
 from __future__ import annotations
@@ -8,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -22,8 +24,11 @@ from pelton.runtime.clock import RealWorld
 from pelton.runtime.jetstream import RELAXED, JetStreamLog
 from pelton.runtime.push_settings import PushSettings
 
+if TYPE_CHECKING:
+    from pelton.adapters.mcp.door import Door
 
-async def main(url: str, data: Path, port: int) -> None:
+
+async def main(url: str, data: Path, port: int, servers: Sequence[str]) -> None:
     """Serve until SIGTERM; the second one ends it at once."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     serving = asyncio.current_task()
@@ -40,12 +45,21 @@ async def main(url: str, data: Path, port: int) -> None:
         open_store(data / "models.db"),
         open_read_models(data / "models.db") as models,
         JetStreamLog.open(url, profile=RELAXED) as log,
-        open_bridge(log, models, push=push) as bridge,
+        open_bridge(log, models, push=push, tools=tooled(servers)) as bridge,
     ):
         with closing(bind("127.0.0.1", port)) as listening:
             await serve_bridge(
                 bridge, [listening], stop=stop, stop_within=3, ready=lambda: print("up", flush=True)
             )
+
+
+def tooled(servers: Sequence[str]) -> Door | None:
+    """Return what serves tools, if any are to be."""
+    if not servers:
+        return None
+    from pelton.adapters.mcp.door import Door  # noqa: PLC0415  most of these bridges need none
+
+    return Door(servers, world=RealWorld())
 
 
 @asynccontextmanager
@@ -64,6 +78,6 @@ async def pushing(keys: Path) -> AsyncGenerator[Pushing | None]:
 if __name__ == "__main__":
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
-            runner.run(main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])))
+            runner.run(main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]))
         except asyncio.CancelledError:
             sys.exit(1)

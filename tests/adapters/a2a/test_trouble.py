@@ -186,15 +186,16 @@ async def test_tasks_outlive_bridges_and_executors(
 
 @asynccontextmanager
 async def process(
-    nats_url: str, data: Path
+    nats_url: str, data: Path, *servers: str
 ) -> AsyncGenerator[tuple[asyncio.subprocess.Process, str]]:
-    """Run a bridge as a process; gives it and its URL."""
+    """Run a bridge as a process, perhaps with servers of tools; gives it and its URL."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     script = Path(__file__).with_name("bridge_process.py")
     running = await asyncio.create_subprocess_exec(
-        sys.executable, script, nats_url, data, str(port), stdout=asyncio.subprocess.PIPE
+        *(sys.executable, str(script), nats_url, str(data), str(port), *servers),
+        stdout=asyncio.subprocess.PIPE,
     )
     assert running.stdout is not None
     try:

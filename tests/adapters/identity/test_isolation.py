@@ -32,6 +32,10 @@ from pelton.adapters.a2a.operations import OPERATIONS
 from pelton.adapters.api.routes import ROUTES
 from pelton.adapters.identity.grants import TOKEN_PATH, Grants
 from pelton.adapters.identity.signing import new_key
+from pelton.adapters.mcp.contract import SERVERS
+from pelton.adapters.mcp.door import SERVERS as DOORS
+from pelton.adapters.mcp.door import Door
+from pelton.adapters.mcp.tool import schema_of
 from pelton.events import families
 from pelton.runtime.jetstream import RELAXED, JetStreamLog
 from tests.adapters.a2a.world import WORLD
@@ -85,8 +89,47 @@ def test_whatever_answers_is_asked() -> None:
     assert answering == leading | rows
 
 
+JOINING: Final = {"join", "inbox_peek", "inbox_pop", "wait_for_message"}
+"""Tools that make an agent known, and are asked about nobody else."""
+
+
+def tooled(task: str, record: int) -> Iterator[Ask]:
+    """Yield the calls of all tools, on everybody's path, about somebody's task."""
+    context = task.rpartition("-")[0]
+    known: dict[str, Any] = {
+        "task": task,
+        "task_id": task,
+        "left": task,
+        "right": task,
+        "answers": task,
+        "sequence": record,
+        "agent": "echo",
+        "text": "x",
+        "approved": True,
+        "lease": "x",
+        "context_id": context,
+        "contextId": context,
+        "idempotency_key": "k",
+        "memory": "0" * 32,
+    }
+    for server, paths in (("operator", ["operator"]), ("agents", ["agents/robot", "agents/anna"])):
+        for tool in SERVERS[server]:
+            if tool.name in JOINING:
+                continue
+            members = schema_of(tool.takes)["properties"]
+            given = {name: value for name, value in known.items() if name in members}
+            if members.get("sequence", {}).get("type") == "string":
+                given["sequence"] = str(record)
+            if "answers" in members and server == "agents":
+                given |= {"lease": "", "context_id": ""}
+            params = {"name": tool.name, "arguments": given}
+            body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+            yield from (Ask("POST", f"/v1/mcp/{path}", body) for path in paths)
+
+
 def everything(task: str, record: int) -> Iterator[Ask]:
     """Yield all that may be asked about somebody's task and the record of the log that opens it."""
+    yield from tooled(task, record)
     yield from every(task)
     names = {"agent": "echo", "task": task, "sequence": str(record)}
     for route in ROUTES:
@@ -114,7 +157,12 @@ async def place(urls: Mapping[str, str], tmp_path: Path) -> AsyncIterator[Town]:
     async with (
         JetStreamLog.open(urls[ACME], profile=RELAXED) as acme,
         JetStreamLog.open(urls[GLOBEX], profile=RELAXED) as globex,
-        town({ACME: acme, GLOBEX: globex}, tmp_path, admission, grpc=True, legacy=True) as found,
+        town(
+            *({ACME: acme, GLOBEX: globex}, tmp_path, admission),
+            grpc=True,
+            legacy=True,
+            tools=Door(DOORS, world=WORLD),
+        ) as found,
     ):
         yield found
 
@@ -148,6 +196,8 @@ async def ask_everything(place: Town, tasks: Mapping[str, str], who: str) -> int
         sent = {"json": ask.body} if ask.body is not None else {}
         found = await place.ask(ask.verb, ask.path, who, **sent)
         check(f"{found.headers} {found.text}", who)
+        if ask.path.startswith("/v1/mcp/"):  # it was the tool that was asked, or nobody let in
+            assert found.status_code in (200, 401, 403), (ask, found.text)
     return len(asks)
 
 

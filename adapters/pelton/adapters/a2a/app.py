@@ -44,6 +44,7 @@ from pelton.adapters.a2a.tenants import Route, Tenant, Tenants
 from pelton.adapters.a2a.waits import SlowReader
 from pelton.adapters.api import live, routes
 from pelton.adapters.api.openapi import openapi
+from pelton.adapters.api.route import Knock
 from pelton.adapters.identity.authenticator import Authenticator
 from pelton.events.a2a import JsonObject
 from pelton.events.errors import PeltonError
@@ -66,6 +67,7 @@ _HEALTH: Final = (["healthz"], ["readyz"])
 if TYPE_CHECKING:
     from pelton.adapters.debug.debugger import Debugger
     from pelton.adapters.identity.grants import Grants
+    from pelton.adapters.mcp.door import Door
 
 Scope = MutableMapping[str, Any]
 
@@ -89,6 +91,7 @@ class App:
         public_cards: bool = True,
         grants: Grants | None = None,
         debugger: Debugger | None = None,
+        tools: Door | None = None,
         readiness: Callable[[], Awaitable[JsonObject]],
         world: World,
     ) -> None:
@@ -96,7 +99,7 @@ class App:
         self._authenticator = authenticator
         self._guard = guard
         self._cards, self._public_cards = cards, public_cards
-        self._grants, self._debugger = grants, debugger
+        self._grants, self._debugger, self._tools = grants, debugger, tools
         self._readiness = readiness
         self._world = world
         self._openapi = msgspec.json.encode(openapi())
@@ -205,10 +208,8 @@ class App:
         if route.path[0] == routes.ROOT and tenant.agents.find(routes.ROOT) is None:
             request = HttpRequest(method, route.path[1:], scope["query_string"], b"")
             base = self._base(route, scope, headers)
-            position = headers.get(b"last-event-id", b"").decode("latin-1").strip()
-            return await self._own(
-                tenant, principal, request, position=position, base=base, call_id=call_id
-            )
+            caller = tenant, principal
+            return await self._own(*caller, request, headers, receive, base=base, call_id=call_id)
         agent, path = find(tenant, route)
         if agent is None:
             return _failure(path, method)(tenant.agents.unknown(), call_id)
@@ -238,18 +239,23 @@ class App:
         tenant: Tenant,
         principal: Principal,
         request: HttpRequest,
+        headers: Mapping[bytes, bytes],
+        receive: Receive,
         *,
-        position: str,
         base: str,
         call_id: str,
-    ) -> Reply | EventStream:
+    ) -> Reply | EventStream | None:
         """Return what our own API answers."""
         if request.path == ["openapi.json"] and request.method in _READ:
             return Reply(200, self._openapi)
         try:
+            if self._tools is not None and request.path[:1] == [routes.TOOLS]:
+                knock = Knock(request.method, request.path[1:], headers, receive, base, call_id)
+                return await self._tools.answer(tenant, principal, knock)
             if request.path == live.PATH:
                 if request.method != "GET":
                     raise MethodNotAllowed("GET")
+                position = headers.get(b"last-event-id", b"").decode("latin-1").strip()
                 updates = live.follow(tenant, principal, request.query, position)
                 return await begin(
                     updates, msgspec.json.encode, lambda error: _plain_failure(error, call_id).body

@@ -209,6 +209,7 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "delegation-refused": Fault(-32004, 400, _PRECONDITION, "DELEGATION_REFUSED"),
     "content-erased": Fault(_OWN, 410, _PRECONDITION, "CONTENT_ERASED"),
     "content-sealed": Fault(-32603, 503, "UNAVAILABLE", "CONTENT_SEALED", 503),
+    "attempt-over": Fault(_OWN, 409, "ABORTED", "ATTEMPT_OVER"),
     "busy": Fault(_OWN, 409, "ABORTED", "BUSY"),
     "content-type-not-supported": Fault(-32005, 400, _INVALID, "CONTENT_TYPE_NOT_SUPPORTED"),
     "extended-agent-card-not-configured": Fault(

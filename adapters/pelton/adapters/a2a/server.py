@@ -5,8 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, cast
+from collections.abc import (
+    AsyncGenerator,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Protocol as Protocol_
 from urllib.parse import urlsplit
 
 import structlog
@@ -43,9 +52,27 @@ _KEEP_ALIVE: Final = 75
 if TYPE_CHECKING:
     from pelton.adapters.debug.debugger import Debugger
     from pelton.adapters.identity.grants import Grants
+    from pelton.adapters.mcp.door import Door as Door_
     from pelton.adapters.push.service import Pushing
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger("pelton.a2a")
+
+
+class Served(Protocol_):
+    """What can be served on sockets."""
+
+    @property
+    def app(self) -> Any:
+        """Its ASGI application."""
+        ...
+
+    def end_streams(self) -> None:
+        """End what goes on."""
+        ...
+
+    def end_waits(self) -> None:
+        """Answer all requests that wait."""
+        ...
 
 
 class Bridge:
@@ -58,7 +85,8 @@ class Bridge:
     def __init__(
         self, app: App, tenants: Tenants, authenticator: Authenticator, cards: Cards
     ) -> None:
-        self.app, self.tenants = app, tenants
+        self.app: Any = app
+        self.tenants = tenants
         self.authenticator, self.cards = authenticator, cards
 
     def end_streams(self) -> None:
@@ -90,6 +118,7 @@ async def open_bridge(
     admission: Admission = EVERYBODY,
     push: Pushing | None = None,
     debug: Callable[[Tenant], Debugger] | None = None,
+    tools: Door_ | None = None,
     answer_within: float = 60.0,
     cancel_within: float = CANCEL_WITHIN,
     world: World | None = None,
@@ -101,7 +130,8 @@ async def open_bridge(
     to beside that of `public_url`, `origins` are those of pages elsewhere (see `guard.Guard`).
     `agents_at` leads from hosts to the agents that they serve at their root. With `legacy` it
     speaks A2A 0.3 too. `more` are tenants beside `tenant`. With `push` it sends push notifications.
-    With `debug` it serves the debugger that this makes of the first tenant.
+    With `debug` it serves the debugger that this makes of the first tenant, with `tools` those of
+    agents outside, and of operators.
     """
     world = world or RealWorld()
     accounts = (Account(tenant, log, models, agents_at or {}), *more)
@@ -120,6 +150,8 @@ async def open_bridge(
                 world=world,
             )
             served.append(await stack.enter_async_context(opened))
+            if tools is not None and (guests := tools.guests(served[-1])) is not None:
+                await stack.enter_async_context(_kept(guests.keep(), "guests"))
 
         async def ready() -> JsonObject:
             states = [await _ready(each) for each in served]
@@ -139,11 +171,23 @@ async def open_bridge(
             cards,
             grants=_grants(admission, served, world),
             debugger=debug(served[0]) if debug is not None else None,
+            tools=tools,
             public_cards=admission.cards,
             readiness=ready,
             world=world,
         )
         yield Bridge(app, tenants, authenticator, cards)
+
+
+@contextlib.asynccontextmanager
+async def _kept(work: Coroutine[Any, Any, None], name: str) -> AsyncGenerator[None]:
+    """Have some work done beside, while the context lasts."""
+    task = asyncio.create_task(work, name=name)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait((task,))
 
 
 @contextlib.asynccontextmanager
@@ -225,7 +269,7 @@ def _grants(admission: Admission, tenants: Sequence[Tenant], world: World) -> Gr
 
 
 async def serve_bridge(
-    bridge: Bridge,
+    bridge: Served,
     sockets: list[socket.socket],
     *,
     stop: asyncio.Event,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from pelton.adapters.a2a.sse import Receive
 from pelton.adapters.a2a.tenants import Tenant
 from pelton.adapters.api import shapes
 from pelton.events.principal import Principal, Scope
@@ -25,6 +26,20 @@ class Ask(NamedTuple):
     url: Callable[[str], str]
     name: str
     query: Any
+
+
+class Knock(NamedTuple):
+    """A request to what is served beside the routes, below a path: its body is not read yet.
+
+    `base` is the URL below which the tenant's agents are.
+    """
+
+    method: str
+    path: Sequence[str]
+    headers: Mapping[bytes, bytes]
+    receive: Receive
+    base: str
+    correlation: str
 
 
 class Route(NamedTuple):

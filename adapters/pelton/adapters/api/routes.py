@@ -37,7 +37,8 @@ from pelton.runtime.log import Record
 
 ROOT: Final = "v1"
 """The first segment of all paths; another version of the API would have another one."""
-
+TOOLS: Final = "mcp"
+"""The segment below it under which tools are served (`adapters.mcp`)."""
 
 Q = TypeVar("Q", bound=shapes.Query)
 

@@ -24,6 +24,7 @@ from pelton.adapters.cli import (
     erase,
     fork,
     keys,
+    mcp,
     memory,
     new,
     people,
@@ -119,6 +120,7 @@ app.command("demo")(demo.demo)
 app.add_typer(keys.app, name="keys")
 app.add_typer(tokens.app, name="tokens")
 app.add_typer(push.app, name="push")
+app.add_typer(mcp.app, name="mcp")
 
 
 def run(arguments: Sequence[str]) -> int:

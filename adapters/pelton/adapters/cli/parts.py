@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pelton.adapters.a2a.tenants import Tenant
     from pelton.adapters.a2a.tls import Tls
     from pelton.adapters.debug.debugger import Debugger
+    from pelton.adapters.mcp.door import Door as Door_
     from pelton.adapters.push.service import Pushing
     from pelton.runtime.clock import World
     from pelton.runtime.jetstream.log import JetStreamLog
@@ -246,6 +247,7 @@ async def bridge(settings: Settings, stop: Stop, ready: Ready) -> None:
             legacy=given.a2a_03,
             tenant=settings.nats.tenant,
             debug=_debugger(settings, world),
+            tools=_tools(settings, world),
             answer_within=given.answer_within,
             world=world,
         ) as serving,
@@ -288,6 +290,17 @@ def _debugger(settings: Settings, world: World) -> Callable[[Tenant], Debugger] 
 
     forks = Forks(settings, world=world)
     return partial(Debugger, token=token.reveal(), world=world, forks=forks)
+
+
+def _tools(settings: Settings, world: World) -> Door_ | None:
+    """Return what serves tools, if any are to be served."""
+    if not settings.bridge.mcp:
+        return None
+    try:
+        from pelton.adapters.mcp.door import Door
+    except ModuleNotFoundError as error:
+        raise SettingsError("bridge.mcp needs more: pip install 'pelton[mcp]'") from error
+    return Door(settings.bridge.mcp, code=settings.executor.agents, world=world)
 
 
 def _signer(given: BridgeSettings) -> Callable[[dict[str, Any]], dict[str, Any]]:

@@ -9,6 +9,7 @@ import msgspec
 
 from pelton.adapters.a2a.openapi import openapi as a2a
 from pelton.adapters.api.openapi import openapi
+from pelton.adapters.mcp.contract import document as tools
 from pelton.events.asyncapi import asyncapi
 from pelton.events.schema import Json, digest_of, indented, schemas
 
@@ -21,6 +22,7 @@ def generated() -> dict[str, bytes]:
     files: dict[str, Json] = {f"{name}.json": schema for name, schema in schemas().items()}
     files["asyncapi.json"] = asyncapi()
     files["openapi.json"], files["a2a.openapi.json"] = openapi(), a2a()
+    files["tools.json"] = tools()
     return {name: indented(content) for name, content in files.items()}
 
 

@@ -184,7 +184,7 @@ class _Again(Attempt):
         if turn is not None and waits is not None:
             waits.resolved(turn)
 
-    async def _receive(self, key: str) -> Message | None:
+    async def _receive(self, key: str, within: float = 0.0) -> Message | None:  # noqa: ARG002
         command_id = self._values.get(key)
         value = ValueRecorded(task_id=self.task_id, key=key, value=command_id)
         if command_id is None:

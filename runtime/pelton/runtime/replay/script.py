@@ -50,6 +50,7 @@ from pelton.events.step import StepKind
 from pelton.events.upcast import decode_commit
 from pelton.runtime.assignment import CRASHED
 from pelton.runtime.log import Record
+from pelton.runtime.recorder import TOOL
 from pelton.runtime.steps import OUTCOME
 
 COMES: Final = (
@@ -257,6 +258,11 @@ def _entries(
         for event, _, _ in events
         if isinstance(event, QuestionAsked) and event.key.startswith(OUTCOME)
     }
+    doubts |= {
+        event.value
+        for event, _, _ in events
+        if isinstance(event, ValueRecorded) and event.key.startswith(f"say:{TOOL}")
+    }
     begun: set[str] = set()
     counts: Counter[tuple[str, ...]] = Counter()
     kept = events[: -_closing(events)] if ending == "cut" else events
@@ -277,7 +283,12 @@ def _entries(
 
 
 def _of_process(event: AnyEvent, doubts: set[str]) -> bool:
-    """Whether an event is of the process that ran the turn, or what that took: not its agent's."""
+    """Whether an event is of the process that ran the turn, or what that took: not its agent's.
+
+    Nor is what tools did while a step ran, whose function is not called again.
+    """
+    if f":{TOOL}" in getattr(event, "key", ""):
+        return True
     match event:
         case TurnStarted() | AttemptEnded() | MessageReceived() | UsageReported():
             return True

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import structlog
@@ -21,6 +22,9 @@ from pelton.events.events import FailureClass
 from pelton.runtime.failures import AgentError
 from pelton.runtime.sessions import Opening
 from pelton.runtime.turn import Turn
+
+if TYPE_CHECKING:
+    from pelton.adapters.mcp.gateway import TurnServer
 
 PLACES: Final = ("{text}", "{prompt}", "{session}", "{context}", "{task}")
 """What may stand in a command's arguments. Without `{text}` or `{prompt}`, the prompt is what the
@@ -37,7 +41,8 @@ class CliAdapter:
 
     `{text}` is what the turn is told, `{prompt}` that with the conversation before it; `{session}`
     is a UUID for the conversation, `{context}` and `{task}` are ids. The command runs in
-    `directory` with `more` in its environment, and without any variable of pelton's.
+    `directory` with `more` in its environment, and without any variable of pelton's but those that
+    say where the `tools` of its turn are, if it is to have them (`adapters.mcp`).
 
     A run of it is one step. Without `idempotent`, one that was cut off by a crash is begun again
     only if a person says so.
@@ -59,6 +64,7 @@ class CliAdapter:
         directory: str | None = None,
         more: Mapping[str, str] | None = None,
         deadline: float | None = None,
+        tools: TurnServer | None = None,
     ) -> None:
         if not command:
             raise InvalidInput("a command needs a program: write cli:PROGRAM ARGUMENT…")
@@ -72,6 +78,7 @@ class CliAdapter:
         self.idempotent, self.deadline = idempotent, deadline
         self.directory, self.more = directory, dict(more or {})
         self.processes = Processes()
+        self.tools = tools
 
     async def start(self) -> None:
         """Look for the program, and start what sees to its end.
@@ -83,6 +90,8 @@ class CliAdapter:
         if not health.ok:
             raise AdapterError(health.detail)
         await self.processes.start()
+        if self.tools is not None:
+            await self.tools.start()
 
     async def health(self) -> Health:
         """Look for the program."""
@@ -103,6 +112,8 @@ class CliAdapter:
     async def stop(self) -> None:
         """End every command that runs."""
         await self.processes.stop()
+        if self.tools is not None:
+            await self.tools.stop()
 
 
 class _Session:
@@ -152,9 +163,15 @@ class _Session:
     async def _run(self, turn: Turn, command: list[str], given: str, speech: Speech) -> str:
         adapter = self._adapter
         ids = {"PELTON_TASK": turn.task_id, "PELTON_CONTEXT": turn.context_id}
-        async with adapter.processes.run(
-            command, given=given.encode(), more=adapter.more | ids, directory=adapter.directory
-        ) as process:
+        async with (
+            self._door(turn) as door,
+            adapter.processes.run(
+                command,
+                given=given.encode(),
+                more=adapter.more | ids | door,
+                directory=adapter.directory,
+            ) as process,
+        ):
             self._process = process
             complaining = asyncio.create_task(_tail(process.stderr), name="stderr")
             try:
@@ -174,6 +191,10 @@ class _Session:
         raise AgentError(
             f"The command has failed with exit code {code}." if code else "The command has failed."
         )
+
+    def _door(self, turn: Turn) -> AbstractAsyncContextManager[dict[str, str]]:
+        tools = self._adapter.tools
+        return nullcontext(dict[str, str]()) if tools is None else tools.admit(turn)
 
     async def _read(self, turn: Turn, process: Process, speech: Speech) -> tuple[str, str | None]:
         """Read to the end of the output; return the answer, and why it failed if it says so.

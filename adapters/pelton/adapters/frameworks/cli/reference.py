@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pelton.adapters.frameworks.cli.adapter import CliAdapter
 from pelton.adapters.frameworks.serving import as_agent
 from pelton.events.errors import InvalidInput
 from pelton.runtime.agents import Agent, slug
 
+if TYPE_CHECKING:
+    from pelton.adapters.mcp.gateway import TurnServer
+
 
 def load(reference: str, **_options: object) -> Agent:
-    """Return the agent that `cli[+DIALECT][+again]:PROGRAM ARGUMENT…` names.
+    """Return the agent that `cli[+DIALECT][+again][+mcp]:PROGRAM ARGUMENT…` names.
 
     It is split as a shell splits it, and no shell runs it. With `+again` a run that was cut off by
-    a crash is begun again; the agent's name is the program's.
+    a crash is begun again; with `+mcp` it has the tools of its turn. The agent's name is the
+    program's.
 
     Raises:
         InvalidInput: this is no such reference.
@@ -26,9 +31,19 @@ def load(reference: str, **_options: object) -> Agent:
         command = shlex.split(line)
     except ValueError as error:
         raise InvalidInput(f"{reference!r}: {error}") from error
-    dialects = [word for word in words if word != "again"]
+    dialects = [word for word in words if word not in ("again", "mcp")]
     if len(dialects) > 1:
         raise InvalidInput(f"{reference!r}: a command speaks one dialect")
-    adapter = CliAdapter(command, dialect="".join(dialects), idempotent="again" in words)
+    tools: TurnServer | None = None
+    if "mcp" in words:
+        try:
+            from pelton.adapters.mcp.gateway import TurnServer  # noqa: PLC0415  an extra
+        except ModuleNotFoundError as error:
+            raise InvalidInput(f"{reference!r} needs more: pip install 'pelton[mcp]'") from error
+
+        tools = TurnServer()
+    adapter = CliAdapter(
+        command, dialect="".join(dialects), idempotent="again" in words, tools=tools
+    )
     program = Path(command[0]).stem
     return as_agent(adapter, name=slug(program), description=f"The command {program}.")

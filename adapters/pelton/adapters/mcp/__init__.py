@@ -1,0 +1,1 @@
+"""Tools over the Model Context Protocol: for agents at work, for agents outside, for operators."""
