@@ -42,7 +42,8 @@ from pelton.runtime.memory import TurnMemory
 from pelton.runtime.pulse import Pulse
 from pelton.runtime.recorder import Recorder
 from pelton.runtime.steps import Doubt, Steps
-from pelton.runtime.turn import Tools, Turn, TurnEnd
+from pelton.runtime.tools import Tools
+from pelton.runtime.turn import Turn, TurnEnd
 from pelton.runtime.vault import ContentErased
 from pelton.runtime.waits import Waits
 from pelton.runtime.writer import Writer
@@ -204,6 +205,7 @@ class Attempt:
             know=self._host.knows,
             remember=self._remember,
             blobs=self._blobs,
+            gateway=self._host.gateway,
             agent=self._agent.name,
             actor=task.origin.actor,
             context_id=self._writer.state.id,

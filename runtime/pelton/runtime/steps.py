@@ -44,7 +44,11 @@ FINAL: Final = frozenset({FailureClass.VALIDATION, FailureClass.AUTHORISATION, F
 OUTCOME: Final = "outcome:"
 """How the keys of questions about steps begin: they are asked when need be, not by the agent."""
 
+WITHIN: Final = ":within "
+"""What is in the keys of steps within steps: they are asked for only while that one runs."""
+
 _key: ContextVar[str] = ContextVar("idempotency_key")
+_running: ContextVar[str] = ContextVar("running_step")
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -61,6 +65,21 @@ def idempotency_key() -> str:
         return _key.get()
     except LookupError:
         raise RuntimeError("idempotency_key() is for functions that run as a step") from None
+
+
+def within(key: str) -> str:
+    """Return a key for a step that runs within the one that is running.
+
+    It is recorded as every step is. But once the outer one has its result, nobody asks for it any
+    more: a later attempt, or a re-run, is served that result alone.
+
+    Raises:
+        RuntimeError: no step is running.
+    """
+    try:
+        return f"{WITHIN[1:]}{_running.get()}/{key}"
+    except LookupError:
+        raise RuntimeError("within() is for functions that run as a step") from None
 
 
 class Doubt(msgspec.Struct, frozen=True):
@@ -228,7 +247,7 @@ class Steps:
             return None
         for what in (turn.steps, turn.timers, turn.questions, turn.delegations):
             for key in what:
-                if key not in self._asked and not key.startswith(OUTCOME):
+                if key not in self._asked and not key.startswith(OUTCOME) and WITHIN not in key:
                     return NondeterminismError(
                         f"The log has {key!r}, which the agent has not asked for this time: the"
                         " first event that differs is its beginning."
@@ -259,7 +278,7 @@ class Steps:
         idempotent: bool,
         deadline: float | None,
     ) -> Any:
-        token = _key.set(self._unique(key))
+        token, running = _key.set(self._unique(key)), _running.set(key)
         try:
             with self._pulse.running():
                 async with asyncio.timeout(deadline):
@@ -270,6 +289,7 @@ class Steps:
             failure = cleaned(self._blobs.redactor, failure_of(error), key)
             raise _Failed(failure) from error
         finally:
+            _running.reset(running)
             _key.reset(token)
         return await self._completed(key, data, at_once=not idempotent)
 

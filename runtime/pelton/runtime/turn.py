@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Final, NamedTuple, NoReturn, TypeVar, TypeVarTuple, cast, overload
+from typing import Any, Final, NoReturn, TypeVar, TypeVarTuple, cast, overload
 from uuid import UUID
 
 from pelton.events.a2a import Artifact, Message, Role, TaskState, text_of
@@ -20,13 +20,14 @@ from pelton.runtime.bulk import Blobs, inline, offload
 from pelton.runtime.content import Content, parts_of
 from pelton.runtime.handing_on import HandingOn
 from pelton.runtime.memory import TurnMemory
+from pelton.runtime.model_gateway import ModelGateway, Models
 from pelton.runtime.options import Choice
 from pelton.runtime.questions import Questions
 from pelton.runtime.recorder import Recorder
 from pelton.runtime.sessions import TurnSession
 from pelton.runtime.spending import check_loop, usage
 from pelton.runtime.steps import Doubt, Steps
-from pelton.runtime.waits import Waits
+from pelton.runtime.tools import Tools
 
 Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
@@ -40,13 +41,6 @@ class TurnEnd(Exception):
     ) -> None:
         super().__init__(state)
         self.state, self.message, self.failure = state, message, failure
-
-
-class Tools(NamedTuple):
-    """What a turn records its effects with, and waits with."""
-
-    steps: Steps
-    waits: Waits
 
 
 class Turn:
@@ -65,6 +59,7 @@ class Turn:
         know: Callable[[str], Awaitable[bool]],
         remember: Callable[[Steps], TurnMemory],
         blobs: Blobs,
+        gateway: ModelGateway | None = None,
         agent: str,
         actor: str,
         context_id: str,
@@ -79,7 +74,7 @@ class Turn:
     ) -> None:
         self._options = options
         self._recorder = recorder
-        self._blobs = blobs
+        self._blobs, self._gateway = blobs, gateway
         self._make_tools, self._receive = tools, receive
         self._know, self._remember = know, remember
         self._deadline, self._chain = deadline, (*chain, agent)
@@ -124,6 +119,12 @@ class Turn:
         return TurnSession(
             self._recorder, self._blobs, context_id=self.context_id, history=lambda: self.history
         )
+
+    @cached_property
+    def models(self) -> Models | None:
+        """Where calls of models go, if its executor has a gateway: for adapters."""
+        found = self._gateway
+        return None if found is None else Models(found, self, self._recorder, self._blobs)
 
     @cached_property
     def _handing_on(self) -> HandingOn:

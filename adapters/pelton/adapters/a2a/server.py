@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import urlsplit
 
@@ -25,6 +25,7 @@ from pelton.adapters.a2a.tenants import Account, Tenant, Tenants
 from pelton.adapters.a2a.tls import Tls
 from pelton.adapters.identity.authenticator import EVERYBODY, Admission, Authenticator
 from pelton.adapters.identity.limits import Limits, Rates
+from pelton.adapters.quiet_server import QuietServer
 from pelton.events.a2a import JsonObject
 from pelton.events.errors import PeltonError
 from pelton.projections.read import ReadModels
@@ -259,7 +260,7 @@ async def serve_bridge(
     if tls is not None:
         config.load()
         config.ssl = tls.context
-    server = _Server(config, ready)
+    server = QuietServer(config, ready)
     async with asyncio.TaskGroup() as tasks:
         serving = tasks.create_task(server.serve(sockets=sockets), name="http")
         sweeping = tasks.create_task(_sweep(server, tls), name="sweep")
@@ -290,24 +291,6 @@ def bind(host: str, port: int) -> socket.socket:
         bound.close()
         raise
     return bound
-
-
-class _Server(uvicorn.Server):
-    """Uvicorn's server; signals are the business of whoever started it."""
-
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._ready = ready
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None]:
-        """Capture none."""
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and say so."""
-        await super().startup(sockets=sockets)
-        self._ready()
 
 
 async def _ready(tenant: Tenant) -> JsonObject:

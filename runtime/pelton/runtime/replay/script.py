@@ -49,7 +49,7 @@ from pelton.events.session import SessionInvalidated, SessionOpened, SessionStor
 from pelton.events.upcast import decode_commit
 from pelton.runtime.assignment import CRASHED
 from pelton.runtime.log import Record
-from pelton.runtime.steps import OUTCOME
+from pelton.runtime.steps import OUTCOME, WITHIN
 
 COMES: Final = (
     *(StepCompleted, StepFailed, TimerFired, QuestionAnswered, QuestionExpired),
@@ -282,6 +282,8 @@ def _of_process(event: AnyEvent, doubts: set[str]) -> bool:
             return True
         case SessionOpened() | SessionInvalidated():
             return True
+        case StepStarted() | StepCompleted() | StepFailed():
+            return WITHIN in event.key
         case QuestionAsked() | QuestionAnswered() | QuestionExpired():
             return event.key.startswith(OUTCOME)
         case TaskStatusUpdated():
