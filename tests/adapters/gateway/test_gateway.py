@@ -98,6 +98,7 @@ async def test_a_call_is_streamed_through_and_recorded(
     assert task.used.calls == 1
 
 
+@pytest.mark.accepts("S11")
 async def test_no_key_reaches_the_agent_or_the_log(
     log: JetStreamLog, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,6 +123,7 @@ async def test_no_key_reaches_the_agent_or_the_log(
     assert shown == [KEYS["ANTHROPIC_API_KEY"], openai, openai, KEYS["GEMINI_API_KEY"]]
 
 
+@pytest.mark.accepts("AS-40")
 async def test_what_is_recorded_has_no_secrets(log: JetStreamLog, model: ScriptedModel) -> None:
     key = PREFIXED["github-token"]
     model.script(say(f"It is {key}, I think"))
@@ -215,6 +217,7 @@ async def test_another_question_in_its_place_is_told(
     assert told.result["served"] == calls(events)[0].key
 
 
+@pytest.mark.accepts("AS-21")
 async def test_what_is_recorded_can_be_run_again(log: JetStreamLog, model: ScriptedModel) -> None:
     model.script(say("four"))
     agent = asker("messages:2 + 2?")

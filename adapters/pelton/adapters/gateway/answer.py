@@ -191,4 +191,4 @@ def _merge(one: Any, other: Any, name: str, grown: list[int]) -> Any:
         return [_merge(*pair, name, grown) for pair in zip(items, more, strict=True)]
     if one != other:
         raise _Apart
-    return one
+    return other

@@ -51,9 +51,18 @@ class Question:
         return {name: _plain(value) for name, value in self.body.items() if name not in VOLATILE}
 
     @cached_property
+    def parts(self) -> dict[str, list[bytes]]:
+        """The members of the essence as canonical JSON: a list item by item."""
+        return {
+            name: [encode(each) for each in (value if isinstance(value, list) else (value,))]
+            for name, value in sorted(self.essence.items())
+        }
+
+    @cached_property
     def digest(self) -> str:
         """The SHA-256 that the question is known by."""
-        return digest(encode((self.path, self.query, self.essence)))
+        hashes = {name: [*map(digest, parts)] for name, parts in self.parts.items()}
+        return digest(encode((self.path, self.query, hashes)))
 
     @property
     def sent(self) -> bytes:
@@ -63,8 +72,8 @@ class Question:
     @property
     def counts(self) -> bool:
         """Whether the answer is to tell what it took, and the client has not asked for that."""
-        options = self.body.get("stream_options") or {}
-        asked = bool(cast("Json", options).get("include_usage"))
+        options = cast("Json", self.body.get("stream_options") or {})
+        asked = bool(options.get("include_usage"))
         return self.dialect.name == "chat" and bool(self.body.get("stream")) and not asked
 
     def _counted(self) -> Json:
