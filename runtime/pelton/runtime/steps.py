@@ -189,7 +189,7 @@ class Steps:
         deadline: float | None,
     ) -> Any:
         call = call_of(args)
-        recorded = self._earlier.steps.get(key) if self._earlier else None
+        recorded = self._known(key)
         if recorded is not None:
             if recorded.call and call and recorded.call != call:
                 raise NondeterminismError(
@@ -223,6 +223,14 @@ class Steps:
                 if not again_at:
                     raise StepError(failed.failure) from failed.__cause__
             await self._until(key, again_at)
+
+    def _known(self, key: str) -> Step | None:
+        """Return what is recorded of a step, of one within a step by this attempt too.
+
+        For the outer step may be tried again, and then runs from its beginning.
+        """
+        turn = self._recorder.turn if WITHIN in key else self._earlier
+        return turn.steps.get(key) if turn is not None else None
 
     def _drawn(self, key: str, draw: Callable[[], Any]) -> Any:  # noqa: ARG002
         """Return a value that is recorded nowhere; a re-run has it by its key."""

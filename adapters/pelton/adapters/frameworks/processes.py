@@ -11,7 +11,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -149,6 +149,17 @@ class Processes:
             except asyncio.CancelledError:
                 await asyncio.wait((ending,))  # a second of it at the most
                 raise
+
+    @contextlib.contextmanager
+    def adopted(self, group: int) -> Generator[None]:
+        """See that a group which somebody else has started ends with the context, at the latest."""
+        self._tell(f"+{group}")
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, signal.SIGKILL)
+            self._tell(f"-{group}")
 
     async def _ended(self, process: Process) -> None:
         await process.end()

@@ -53,10 +53,11 @@ class Question:
     @cached_property
     def parts(self) -> dict[str, list[bytes]]:
         """The members of the essence as canonical JSON: a list item by item."""
-        return {
-            name: [encode(each) for each in (value if isinstance(value, list) else (value,))]
-            for name, value in sorted(self.essence.items())
-        }
+        found: dict[str, list[bytes]] = {}
+        for name, value in sorted(self.essence.items()):
+            items = cast("Sequence[Any]", value) if isinstance(value, list) else (value,)
+            found[name] = [encode(each) for each in items]
+        return found
 
     @cached_property
     def digest(self) -> str:

@@ -282,6 +282,8 @@ def _of_process(event: AnyEvent, doubts: set[str]) -> bool:
             return True
         case SessionOpened() | SessionInvalidated():
             return True
+        case SessionStored():
+            return any(entry.key.startswith(WITHIN[1:]) for entry in event.entries)
         case StepStarted() | StepCompleted() | StepFailed():
             return WITHIN in event.key
         case QuestionAsked() | QuestionAnswered() | QuestionExpired():
