@@ -11,6 +11,8 @@ import os
 import sys
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -153,7 +155,9 @@ def _cli(url: str) -> Adapter:
 
 
 def _claude(url: str) -> Adapter:
-    import_module("claude_agent_sdk")  # seconds, which would be those of who waits for an executor
+    if find_spec("claude_agent_sdk"):  # it takes seconds, that would be those of an executor
+        import_module("claude_agent_sdk")
+
     from pelton.adapters.frameworks.claude import ClaudeAdapter
 
     tools = [tool(idempotent=True)(add), tool(ask=True, idempotent=True)(pay)]

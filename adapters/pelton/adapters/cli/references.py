@@ -15,6 +15,7 @@ KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "model": ("pelton.adapters.frameworks.model.reference", "model"),
     "langgraph": ("pelton.adapters.frameworks.langgraph.reference", "langgraph"),
     "pydantic-ai": ("pelton.adapters.frameworks.pydantic_ai.reference", "pydantic-ai"),
+    "claude": ("pelton.adapters.frameworks.claude.reference", "claude"),
     "cli": ("pelton.adapters.frameworks.cli.reference", "cli"),
 }
 """For each kind of agent that is no code of pelton's: what loads it, and the extra it needs."""
