@@ -42,8 +42,7 @@ from pelton.runtime.memory import TurnMemory
 from pelton.runtime.pulse import Pulse
 from pelton.runtime.recorder import Recorder
 from pelton.runtime.steps import Doubt, Steps
-from pelton.runtime.tools import Tools
-from pelton.runtime.turn import Turn, TurnEnd
+from pelton.runtime.turn import Tools, Turn, TurnEnd
 from pelton.runtime.vault import ContentErased
 from pelton.runtime.waits import Waits
 from pelton.runtime.writer import Writer

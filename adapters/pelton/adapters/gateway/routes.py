@@ -22,6 +22,7 @@ from pelton.adapters.gateway.dialects import error_of, provider_of
 from pelton.adapters.gateway.question import Question
 from pelton.events.errors import PeltonError
 from pelton.events.retries import NEVER
+from pelton.events.step import StepKind
 from pelton.events.turns import Step
 from pelton.runtime.failures import AgentError, StepError
 from pelton.runtime.recorder import Closed
@@ -115,7 +116,13 @@ class Route:
         call = Call(self._way, question, client)
         try:
             await self._way.models.turn.step(
-                STEP, call.made, question.digest, key=key, idempotent=True, retry=NEVER
+                STEP,
+                call.made,
+                question.digest,
+                kind=StepKind.MODEL,
+                key=key,
+                idempotent=True,
+                retry=NEVER,
             )
         except StepError as error:
             self.failure = AgentError(str(error), kind=error.failure.kind)

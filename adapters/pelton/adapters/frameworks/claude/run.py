@@ -17,6 +17,7 @@ from pelton.adapters.frameworks.contract import AgentDied, SessionLost
 from pelton.adapters.frameworks.model.tools import Tool
 from pelton.adapters.frameworks.providers import failure_kind
 from pelton.adapters.frameworks.speech import Speech
+from pelton.events.step import StepKind
 from pelton.runtime.failures import AgentError, StepError
 from pelton.runtime.model_gateway import ModelRoute, opened
 from pelton.runtime.steps import within
@@ -211,6 +212,7 @@ class Claude:
                     f"tool {tool.name}",
                     tool.run,
                     arguments,
+                    kind=StepKind.TOOL,
                     key=within(f"{id_}#1"),
                     idempotent=tool.idempotent,
                 )
