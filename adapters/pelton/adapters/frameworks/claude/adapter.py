@@ -151,7 +151,8 @@ class ClaudeAdapter:
         """Give how the program is run: the path of it, variables, and where its group is told."""
         ids = {"PELTON_TASK": turn.task_id, "PELTON_CONTEXT": turn.context_id}
         with tempfile.TemporaryDirectory(prefix="pelton-claude-") as private:
-            own = environment(self.more | ids | _OWN | {"CLAUDE_CONFIG_DIR": private}, route)
+            more = {**self.more, **ids, **_OWN, "CLAUDE_CONFIG_DIR": private}
+            own = environment(more, route)
             group = Path(private, "group")
             own["PELTON_GROUP"] = str(group)
             own["PELTON_HIDE"] = ",".join(os.environ.keys() - own.keys())
