@@ -41,6 +41,15 @@ test: $(VENV)/.ready
 test-slow: $(VENV)/.ready
 	@$(BIN)/python -m pytest -m slow -o faulthandler_timeout=1000 $(PYTEST_ARGS)
 
+## test-claude: the suite of adapters on Claude Code, in an environment of its own (a download of 170 MB)
+test-claude: $(VENV)/.ready
+	@test -e $(VENV)-claude/.ready || { $(BIN)/uv venv --quiet --python $(BIN)/python $(VENV)-claude; \
+		$(BIN)/uv pip install --quiet --python $(VENV)-claude/bin/python --require-hashes -r requirements.lock; \
+		$(BIN)/uv pip install --quiet --python $(VENV)-claude/bin/python --group claude --constraint requirements.lock; \
+		$(BIN)/uv pip install --quiet --python $(VENV)-claude/bin/python --no-deps --no-build-isolation -e .; \
+		touch $(VENV)-claude/.ready; }
+	@$(VENV)-claude/bin/python -m pytest -n 2 tests/adapters/frameworks -k claude $(PYTEST_ARGS)
+
 ## node: the packages of the examples in JavaScript, without which their tests are skipped
 node:
 	@for name in js-client node-agent; do \
@@ -126,6 +135,10 @@ bench-fairness: $(VENV)/.ready
 bench-redaction: $(VENV)/.ready
 	@$(BIN)/python -m benchmarks.redaction
 
+## bench-gateway: what the model gateway adds to a call of a model
+bench-gateway: $(VENV)/.ready
+	@$(BIN)/python -m benchmarks.gateway $(ARGS)
+
 ## bench-streams: one task to 200 subscribers beside the SDK's server, and 10,000 idle streams (ARGS=--dry)
 bench-streams: $(VENV)/.ready
 	@$(BIN)/python -m benchmarks.streams $(ARGS)
@@ -183,4 +196,4 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 		pip --require-hashes -r requirements.lock; pip --no-deps --no-build-isolation -e .; fi
 	@touch $@
 
-.PHONY: demo conformance-agent test test-slow test-browser node check lint format imports types cov cov-core accepted simulate chaos fuzz recovery soak bench bench-turns bench-fold bench-fairness bench-redaction bench-streams schemas lock image test-image secrets setup clean help
+.PHONY: demo conformance-agent test test-slow test-claude test-browser node check lint format imports types cov cov-core accepted simulate chaos fuzz recovery soak bench bench-turns bench-fold bench-fairness bench-redaction bench-gateway bench-streams schemas lock image test-image secrets setup clean help

@@ -80,7 +80,8 @@ THREATS: Final = (
     Threat(
         "S11",
         "Credentials that leak onward",
-        "headers are never part of a command, so no agent, record or log line has them",
+        "headers are never part of a command, so no agent, record or log line has them; the keys of"
+        " models' providers stay in the gateway",
     ),
     Threat(
         "S12",

@@ -15,16 +15,16 @@ streamed or not, on one port: which one, the path of a request says, whatever co
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 import socket
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, cast
 
 import msgspec
 import uvicorn
 
+from pelton.adapters.quiet_server import Cut, QuietServer
 from pelton.testing.dialects import DIALECTS
 from pelton.testing.dialects.shape import Call, Dialect, Json, Line, Reply
 
@@ -109,7 +109,7 @@ class ScriptedModel:
         self._plays = list(script) if not callable(script) else []
         self._play = script if callable(script) else self._next
         self._changed = asyncio.Condition()
-        self._server: _Server | None = None
+        self._server: QuietServer | None = None
         self._running: asyncio.Task[None] | None = None
 
     def script(self, *plays: Play) -> None:
@@ -133,10 +133,11 @@ class ScriptedModel:
             lifespan="off",
             timeout_graceful_shutdown=1,
         )
-        self._server = _Server(config)
+        up = asyncio.Event()
+        self._server = QuietServer(config, up.set)
         self._running = asyncio.create_task(self._server.serve([listening]), name="scripted model")
         async with asyncio.timeout(_START):
-            await self._server.up.wait()
+            await up.wait()
         return self
 
     async def __aexit__(
@@ -209,24 +210,6 @@ class ScriptedModel:
         return Reply(f"msg_{number}", asked.model, pieces, wanted, (told, len(pieces)))
 
 
-class _Server(uvicorn.Server):
-    """Uvicorn's server; signals are the business of whoever runs the tests."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.up = asyncio.Event()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None]:
-        """Capture none."""
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and say so."""
-        await super().startup(sockets=sockets)
-        self.up.set()
-
-
 async def _read(receive: Any) -> bytes:
     data, more = b"", True
     while more:
@@ -260,7 +243,7 @@ async def _stream(dialect: Dialect, reply: Reply, play: Play, send: Any) -> None
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     for number, (name, data) in enumerate(dialect.events(reply)):
         if play.cut is not None and number >= play.cut:
-            raise _Cut
+            raise Cut
         await asyncio.sleep(play.delay)
         head = f"event: {name}\n" if name else ""
         body = f"{head}data: {msgspec.json.encode(data).decode()}\n\n"
@@ -269,7 +252,3 @@ async def _stream(dialect: Dialect, reply: Reply, play: Play, send: Any) -> None
             await asyncio.Event().wait()
     last = f"data: {dialect.end}\n\n" if dialect.end else ""
     await send({"type": "http.response.body", "body": last.encode()})
-
-
-class _Cut(Exception):
-    """Ends a connection in the middle of an answer, as uvicorn does when an application fails."""

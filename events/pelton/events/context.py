@@ -42,6 +42,7 @@ from pelton.events.events import (
     TaskSubmitted,
     TurnEnded,
     TurnStarted,
+    UsageReported,
 )
 from pelton.events.session import SessionInvalidated, SessionOpened, SessionStored
 from pelton.events.sessions import Session, settle, take
@@ -57,13 +58,26 @@ POSITION: Final = "pelton/position"
 """The member of a submitted task's metadata that tells its place among those that wait (AS-49)."""
 
 
+class Used(msgspec.Struct, frozen=True):
+    """What was reported of what something took: how often, tokens, and money in billionths."""
+
+    calls: int = 0
+    tokens: int = 0
+    cost: int = 0
+
+    def plus(self, event: UsageReported) -> Used:
+        """Return it with what one more event reports."""
+        tokens = event.input_tokens + event.output_tokens
+        return Used(self.calls + 1, self.tokens + tokens, self.cost + event.cost)
+
+
 class TaskFold(msgspec.Struct, frozen=True, kw_only=True):
     """A task as its events make it. `sequence` counts them: the position in the task's stream.
 
     `delegation` is who waits for it, if a task does; `orphans` are the tasks that it had delegated
     and does not wait for any more; `redriven` is the id of the task that does it again after it
     failed. `position` is the place of a task that is foreseen among the messages that wait in its
-    context, from 1.
+    context, from 1. `used` is what its turns have reported of what they took.
     """
 
     id: str
@@ -82,6 +96,7 @@ class TaskFold(msgspec.Struct, frozen=True, kw_only=True):
     turns: int = 0
     turn: Turn | None = None
     answer: Message | None = None
+    used: Used = Used()
 
     @property
     def ended(self) -> bool:
@@ -393,7 +408,8 @@ def _task(task: TaskFold, event: TaskEvent, commit: Commit) -> TaskFold:
         case TaskDeadLettered() | DelegationReported(late=True):
             return task
         case _:
-            return replace(task, turn=advance(_turn(task, event), event))
+            used = task.used.plus(event) if isinstance(event, UsageReported) else task.used
+            return replace(task, turn=advance(_turn(task, event), event), used=used)
 
 
 def _turn_ended(task: TaskFold, event: TurnEnded) -> TaskFold:

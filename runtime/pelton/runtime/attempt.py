@@ -206,6 +206,7 @@ class Attempt:
             peers=self._host,
             remember=self._remember,
             blobs=self._blobs,
+            gateway=self._host.gateway,
             agent=self._agent.name,
             actor=task.origin.actor,
             traceparent=task.origin.traceparent or "",

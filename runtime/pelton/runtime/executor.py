@@ -26,6 +26,7 @@ from pelton.runtime.clock import World
 from pelton.runtime.contexts import Contexts
 from pelton.runtime.log import Bell, Bells, Conflict, Log, LogUnavailable
 from pelton.runtime.memories import Memories
+from pelton.runtime.model_gateway import ModelGateway
 from pelton.runtime.outbox import Outbox
 from pelton.runtime.patience import patiently, why
 from pelton.runtime.presence import Presence
@@ -85,7 +86,8 @@ class Executor:
     `capacity` is how many contexts of each agent it works on at once; `patience` after how many
     seconds of its silence others take over; `tenant` what its own records name; `remote` asks the
     agents elsewhere that work is delegated to, `steps` makes what calls the functions of steps, and
-    `embed` the vectors of texts, to recall them by meaning.
+    `embed` the vectors of texts, to recall them by meaning. `gateway` is where the calls of models
+    go that agents make elsewhere than in steps.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class Executor:
         remote: Remote | None = None,
         steps: Callable[..., Steps] = Steps,
         embed: Embed | None = None,
+        gateway: ModelGateway | None = None,
     ) -> None:
         self._log, self._world = log, world
         self._agents = tuple(agents)
@@ -129,6 +132,7 @@ class Executor:
             hurry=self._hurry,
             ended=self._ended,
             steps=steps,
+            gateway=gateway,
         )
         self.rang_again = 0
         """How many bells rang here that had rung before: timers, retries, and what others lost."""

@@ -37,10 +37,17 @@ _LARGEST: Final = 256 * 1024  # bytes of the events of one commit; a message hol
 LINGER: Final = 0.05
 """Seconds that an event waits for others to be written with."""
 
-
 TOOL: Final = "tool/"
 """How the keys of calls begin that tools of an agent ask for: whether a later attempt asks for them
 again is up to the agent's model."""
+
+WITHIN: Final = ":within "
+"""What is in the keys of steps within steps: they are asked for only while that one runs."""
+
+
+def aside(key: str) -> bool:
+    """Whether a call is none that the agent's code asks for on every attempt."""
+    return f":{TOOL}" in key or WITHIN in key
 
 
 def _nobody(_: BaseException) -> None:
@@ -123,11 +130,11 @@ class Recorder:
         return task.turn if task is not None else None
 
     def past(self, key: str, earlier: Turn | None) -> Turn | None:
-        """Return the turn as earlier attempts have left it; for a tool's call, as the log has it.
+        """Return the turn as earlier attempts have left it; for what is `aside`, as the log has it.
 
-        For what a tool asks for again is the same call within one attempt, too.
+        For what is asked for again there is the same call within one attempt, too.
         """
-        return self.turn if f":{TOOL}" in key else earlier
+        return self.turn if aside(key) else earlier
 
     def emit(self, event: AnyEvent) -> None:
         """Write an event within `LINGER`.

@@ -37,6 +37,7 @@ from pelton.runtime.auth_settings import (
     TenantSettings,
     TlsSettings,
 )
+from pelton.runtime.gateway_settings import GatewaySettings
 from pelton.runtime.memory_settings import MemorySettings
 from pelton.runtime.privacy_settings import EncryptionSettings, RedactionSettings
 from pelton.runtime.push_settings import PushSettings
@@ -289,6 +290,7 @@ class Settings(Section, frozen=True, kw_only=True):
     push: PushSettings = PushSettings()
     client: ClientSettings = ClientSettings()
     executor: ExecutorSettings = ExecutorSettings()
+    gateway: GatewaySettings = GatewaySettings()
     memory: MemorySettings = MemorySettings()
     projections: ProjectionSettings = ProjectionSettings()
     redaction: RedactionSettings = RedactionSettings()

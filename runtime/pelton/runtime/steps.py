@@ -36,7 +36,7 @@ from pelton.events.turns import Turn as TurnFold
 from pelton.runtime.bulk import THRESHOLD, Blobs
 from pelton.runtime.failures import NondeterminismError, StepError, failure_of
 from pelton.runtime.pulse import Pulse
-from pelton.runtime.recorder import TOOL, Recorder
+from pelton.runtime.recorder import WITHIN, Recorder, aside
 from pelton.runtime.redaction import cleaned
 
 FINAL: Final = frozenset({FailureClass.VALIDATION, FailureClass.AUTHORISATION, FailureClass.POLICY})
@@ -46,6 +46,7 @@ OUTCOME: Final = "outcome:"
 """How the keys of questions about steps begin: they are asked when need be, not by the agent."""
 
 _key: ContextVar[str] = ContextVar("idempotency_key")
+_running: ContextVar[str] = ContextVar("running_step")
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -62,6 +63,21 @@ def idempotency_key() -> str:
         return _key.get()
     except LookupError:
         raise RuntimeError("idempotency_key() is for functions that run as a step") from None
+
+
+def within(key: str) -> str:
+    """Return a key for a step that runs within the one that is running.
+
+    It is recorded as every step is. But once the outer one has its result, nobody asks for it any
+    more: a later attempt, or a re-run, is served that result alone.
+
+    Raises:
+        RuntimeError: no step is running.
+    """
+    try:
+        return f"{WITHIN[1:]}{_running.get()}/{key}"
+    except LookupError:
+        raise RuntimeError("within() is for functions that run as a step") from None
 
 
 class Doubt(msgspec.Struct, frozen=True):
@@ -265,7 +281,7 @@ class Steps:
 
     async def _once(self, effect: Effect) -> Any:
         key = effect.key
-        token = _key.set(self._unique(key))
+        token, running = _key.set(self._unique(key)), _running.set(key)
         try:
             with self._pulse.running():
                 async with asyncio.timeout(effect.deadline):
@@ -276,6 +292,7 @@ class Steps:
             failure = cleaned(self._blobs.redactor, failure_of(error), key)
             raise _Failed(failure) from error
         finally:
+            _running.reset(running)
             _key.reset(token)
         return await self._completed(key, data, at_once=not effect.idempotent)
 
@@ -354,8 +371,8 @@ async def _called(fn: Callable[..., Any], args: tuple[object, ...]) -> Any:
 
 
 def unforced(key: str) -> bool:
-    """Whether a call is none that every attempt has to ask for: a tool's, or asked when need be."""
-    return key.startswith(OUTCOME) or f":{TOOL}" in key
+    """Whether a call is none that every attempt has to ask for: aside, or asked when need be."""
+    return key.startswith(OUTCOME) or aside(key)
 
 
 def call_of(args: tuple[object, ...]) -> str:

@@ -17,6 +17,7 @@ from pelton.runtime.content import Content, parts_of
 from pelton.runtime.effects import Effects
 from pelton.runtime.handing_on import HandingOn
 from pelton.runtime.memory import TurnMemory
+from pelton.runtime.model_gateway import ModelGateway, Models
 from pelton.runtime.options import Choice
 from pelton.runtime.questions import Questions
 from pelton.runtime.recorder import Recorder
@@ -55,6 +56,7 @@ class Turn(Effects):
         peers: Peers,
         remember: Callable[[Steps], TurnMemory],
         blobs: Blobs,
+        gateway: ModelGateway | None = None,
         agent: str,
         actor: str,
         traceparent: str,
@@ -70,7 +72,7 @@ class Turn(Effects):
     ) -> None:
         self._options = options
         self._recorder = recorder
-        self._blobs = blobs
+        self._blobs, self._gateway = blobs, gateway
         self._make_tools, self._receive, self._waiting = tools, receive, waiting
         self._peers, self._remember = peers, remember
         self._deadline, self._chain = deadline, (*chain, agent)
@@ -124,6 +126,12 @@ class Turn(Effects):
         return TurnSession(
             self._recorder, self._blobs, context_id=self.context_id, history=lambda: self.history
         )
+
+    @cached_property
+    def models(self) -> Models | None:
+        """Where calls of models go, if its executor has a gateway: for adapters."""
+        found = self._gateway
+        return None if found is None else Models(found, self, self._recorder, self._blobs)
 
     @cached_property
     def _handing_on(self) -> HandingOn:

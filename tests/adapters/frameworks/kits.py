@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -17,9 +20,14 @@ from pelton.adapters.frameworks.cli import CliAdapter
 from pelton.adapters.frameworks.contract import Adapter, Capability
 from pelton.adapters.frameworks.model import Endpoint, ModelAdapter, tool
 from pelton.adapters.frameworks.serving import as_agent
+from pelton.adapters.gateway.server import Gateway
 from pelton.events.events import FailureClass
 from pelton.events.retries import Retry
 from pelton.runtime.agents import Agent, Terms
+from pelton.runtime.gateway_settings import GatewaySettings
+from pelton.runtime.jetstream.log import JetStreamLog
+from pelton.runtime.model_gateway import ModelGateway
+from tests.runtime.clients import serving
 
 SYSTEM: Final = "You are a test."
 EFFECTS: Final = "TEST_EFFECTS"
@@ -55,6 +63,8 @@ class Kit(NamedTuple):
 
     name: str
     make: Callable[[str], Adapter]
+    gateway: bool = False
+    """Whether its agents' calls of models go through one."""
 
     @property
     def capabilities(self) -> frozenset[Capability]:
@@ -64,6 +74,25 @@ class Kit(NamedTuple):
     def agent(self, url: str) -> Agent:
         """Return its agent, called by the adapter's name."""
         return as_agent(self.make(url), name=self.name, terms=TERMS)
+
+    @asynccontextmanager
+    async def executor(self, log: JetStreamLog, url: str) -> AsyncGenerator[ModelGateway | None]:
+        """Give what its executor needs for a model at a URL."""
+        if not self.gateway:
+            yield None
+            return
+        environ = {"ANTHROPIC_API_KEY": "sk-test", "ANTHROPIC_BASE_URL": url}
+        async with Gateway(GatewaySettings(), log, environ=environ) as gateway:
+            yield gateway
+
+    @asynccontextmanager
+    async def served(self, log: JetStreamLog, url: str, **options: Any) -> AsyncGenerator[None]:
+        """Serve its agent, with a model at a URL."""
+        async with (
+            self.executor(log, url) as gateway,
+            serving(log, self.agent(url), gateway=gateway, **options),
+        ):
+            yield
 
 
 def _model(dialect: str) -> Callable[[str], Adapter]:
@@ -178,6 +207,16 @@ def _cli(url: str) -> Adapter:
     return CliAdapter(command, dialect="jsonl", idempotent=True)
 
 
+def _claude(url: str) -> Adapter:
+    if find_spec("claude_agent_sdk"):  # it takes seconds, that would be those of an executor
+        import_module("claude_agent_sdk")
+
+    from pelton.adapters.frameworks.claude import ClaudeAdapter
+
+    tools = [tool(idempotent=True)(add), tool(ask=True, idempotent=True)(pay)]
+    return ClaudeAdapter(model="scripted", system=SYSTEM, tools=tools, retry=QUICK)
+
+
 KITS: Final[Mapping[str, Kit]] = {
     kit.name: kit
     for kit in (
@@ -190,6 +229,7 @@ KITS: Final[Mapping[str, Kit]] = {
         Kit("google-adk", _google_adk),
         Kit("webhook", _webhook),
         Kit("cli", _cli),
+        Kit("claude", _claude, gateway=True),
     )
 }
 """All of them, by name."""

@@ -16,7 +16,7 @@ from pelton.events.events import StepCompleted, TurnStarted
 from pelton.runtime.jetstream.log import JetStreamLog
 from pelton.testing.models import ScriptedModel, calls, say
 from tests.adapters.frameworks.kits import KITS, Kit
-from tests.runtime.clients import WORLD, Client, only, serving
+from tests.runtime.clients import WORLD, Client, only
 
 POINTS = ("before commit:2", "after commit:2", "after commit:3")
 """Before the first answer of the model is recorded, after it is, and after a tool's result is."""
@@ -70,7 +70,7 @@ async def test_nothing_that_is_recorded_is_done_again(
                 assert await process.wait() == -9
         before = [e.key for e in await client.events(context) if isinstance(e, StepCompleted)]
         asked = len(model.asked)
-        async with serving(log, kit.agent(model.url), patience=1.0):
+        async with kit.served(log, model.url, patience=1.0):
             task = await client.settled(context, id_, within=20)
         assert len(model.asked) - asked <= 2 - sum(key.startswith("model") for key in before)
     events = await client.events(context)

@@ -9,7 +9,6 @@ from collections.abc import (
     AsyncGenerator,
     Callable,
     Coroutine,
-    Generator,
     Iterable,
     Mapping,
     Sequence,
@@ -34,6 +33,7 @@ from pelton.adapters.a2a.tenants import Account, Tenant, Tenants
 from pelton.adapters.a2a.tls import Tls
 from pelton.adapters.identity.authenticator import EVERYBODY, Admission, Authenticator
 from pelton.adapters.identity.limits import Limits, Rates
+from pelton.adapters.quiet_server import QuietServer
 from pelton.events.a2a import JsonObject
 from pelton.events.errors import PeltonError
 from pelton.projections.read import ReadModels
@@ -303,7 +303,7 @@ async def serve_bridge(
     if tls is not None:
         config.load()
         config.ssl = tls.context
-    server = _Server(config, ready)
+    server = QuietServer(config, ready)
     async with asyncio.TaskGroup() as tasks:
         serving = tasks.create_task(server.serve(sockets=sockets), name="http")
         sweeping = tasks.create_task(_sweep(server, tls), name="sweep")
@@ -334,24 +334,6 @@ def bind(host: str, port: int) -> socket.socket:
         bound.close()
         raise
     return bound
-
-
-class _Server(uvicorn.Server):
-    """Uvicorn's server; signals are the business of whoever started it."""
-
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._ready = ready
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None]:
-        """Capture none."""
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and say so."""
-        await super().startup(sockets=sockets)
-        self._ready()
 
 
 async def _ready(tenant: Tenant) -> JsonObject:

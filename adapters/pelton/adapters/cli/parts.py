@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from pelton.adapters.push.service import Pushing
     from pelton.runtime.clock import World
     from pelton.runtime.jetstream.log import JetStreamLog
+    from pelton.runtime.model_gateway import ModelGateway
     from pelton.runtime.remote import Remote
     from pelton.runtime.semantic import Embed
 
@@ -160,6 +161,31 @@ async def pushing(settings: Settings, world: World) -> AsyncGenerator[Pushing | 
         yield found
 
 
+@contextlib.asynccontextmanager
+async def gateway(settings: Settings, log: JetStreamLog) -> AsyncGenerator[ModelGateway | None]:
+    """Give where agents' calls of models go while the context lasts, if they are to."""
+    if not settings.gateway.enabled:
+        yield None
+        return
+    try:
+        from pelton.adapters.gateway.server import Gateway
+    except ModuleNotFoundError:
+        _no_gateway()
+        yield None
+        return
+    async with Gateway(settings.gateway, log, environ=os.environ) as found:
+        yield found if found.providers else None
+
+
+def _no_gateway() -> None:
+    """Say that there is none, since it is not installed."""
+    import structlog
+
+    structlog.get_logger().warning(
+        "no-model-gateway", reason="pip install 'pelton[gateway]', or set gateway.enabled = false"
+    )
+
+
 async def executor(settings: Settings, stop: Stop, ready: Ready) -> None:
     """Run agents until told to stop."""
     from pelton.adapters.cli.references import load_agent
@@ -169,7 +195,11 @@ async def executor(settings: Settings, stop: Stop, ready: Ready) -> None:
     if not settings.executor.agents:
         raise InvalidInput("there is no agent to run: name one, as in module:name or agent.py")
     agents = [load_agent(reference) for reference in settings.executor.agents]
-    async with open_log(settings, name="executor") as log, remotes(settings) as remote:
+    async with (
+        open_log(settings, name="executor") as log,
+        remotes(settings) as remote,
+        gateway(settings, log) as models,
+    ):
         serving = Executor(
             log,
             agents,
@@ -178,6 +208,7 @@ async def executor(settings: Settings, stop: Stop, ready: Ready) -> None:
             capacity=settings.executor.capacity,
             remote=remote,
             embed=embedding(settings),
+            gateway=models,
         )
         async with asyncio.TaskGroup() as group:
             running = group.create_task(serving.run(budget=settings.executor.stop_within))

@@ -18,6 +18,7 @@ KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "openai-agents": ("pelton.adapters.frameworks.openai_agents.reference", "openai-agents"),
     "google-adk": ("pelton.adapters.frameworks.google_adk.reference", "google-adk"),
     "webhook": ("pelton.adapters.frameworks.webhook.reference", "webhook"),
+    "claude": ("pelton.adapters.frameworks.claude.reference", "claude"),
     "cli": ("pelton.adapters.frameworks.cli.reference", "cli"),
 }
 """For each kind of agent that is no code of pelton's: what loads it, and the extra it needs."""

@@ -11,11 +11,12 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from pelton.adapters.frameworks import reaper
+from pelton.runtime.model_gateway import ModelRoute
 
 LINE: Final = 16 * 1024 * 1024
 """The longest line that a process may print, in bytes."""
@@ -30,10 +31,10 @@ _BEGIN: Final = ("/bin/sh", "-c", 'read -r go && exec "$@"', "sh")
 """Runs a command once a line has come, and never if none does."""
 
 
-def environment(more: Mapping[str, str]) -> dict[str, str]:
+def environment(more: Mapping[str, str], route: ModelRoute | None = None) -> dict[str, str]:
     """Return the environment of an agent's process: this one's without our own, and `more`."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(_HIDDEN)}
-    return own | dict(more)
+    return (own if route is None else route.environment(own)) | dict(more)
 
 
 class Process:
@@ -114,10 +115,12 @@ class Processes:
         given: bytes = b"",
         more: Mapping[str, str] | None = None,
         directory: str | None = None,
+        route: ModelRoute | None = None,
     ) -> AsyncGenerator[Process]:
         """Run a command for the duration of the block; what of it is left then is ended.
 
-        `given` is its standard input, `more` goes into its environment.
+        `given` is its standard input, `more` goes into its environment; with a `route`, that is
+        where its calls of models go.
 
         A program that there is not ends with 127, as in a shell.
         """
@@ -127,7 +130,7 @@ class Processes:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
-                env=environment(more or {}),
+                env=environment(more or {}, route),
                 cwd=directory,
                 limit=LINE,
                 start_new_session=True,
@@ -146,6 +149,17 @@ class Processes:
             except asyncio.CancelledError:
                 await asyncio.wait((ending,))  # a second of it at the most
                 raise
+
+    @contextlib.contextmanager
+    def adopted(self, group: int) -> Generator[None]:
+        """See that a group which somebody else has started ends with the context, at the latest."""
+        self._tell(f"+{group}")
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, signal.SIGKILL)
+            self._tell(f"-{group}")
 
     async def _ended(self, process: Process) -> None:
         await process.end()

@@ -50,7 +50,7 @@ from pelton.events.step import StepKind
 from pelton.events.upcast import decode_commit
 from pelton.runtime.assignment import CRASHED
 from pelton.runtime.log import Record
-from pelton.runtime.recorder import TOOL
+from pelton.runtime.recorder import TOOL, WITHIN, aside
 from pelton.runtime.steps import OUTCOME
 
 COMES: Final = (
@@ -285,15 +285,17 @@ def _entries(
 def _of_process(event: AnyEvent, doubts: set[str]) -> bool:
     """Whether an event is of the process that ran the turn, or what that took: not its agent's.
 
-    Nor is what tools did while a step ran, whose function is not called again.
+    Nor is what was done aside, while a step ran whose function is not called again.
     """
-    if f":{TOOL}" in getattr(event, "key", ""):
+    if aside(getattr(event, "key", "")):
         return True
     match event:
         case TurnStarted() | AttemptEnded() | MessageReceived() | UsageReported():
             return True
         case SessionOpened() | SessionInvalidated():
             return True
+        case SessionStored():
+            return any(entry.key.startswith(WITHIN[1:]) for entry in event.entries)
         case QuestionAsked() | QuestionAnswered() | QuestionExpired():
             return event.key.startswith(OUTCOME)
         case TaskStatusUpdated():

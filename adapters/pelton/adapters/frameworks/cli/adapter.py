@@ -20,6 +20,7 @@ from pelton.adapters.frameworks.speech import Speech
 from pelton.events.errors import InvalidInput
 from pelton.events.events import FailureClass
 from pelton.runtime.failures import AgentError
+from pelton.runtime.model_gateway import opened
 from pelton.runtime.sessions import Opening
 from pelton.runtime.turn import Turn
 
@@ -165,11 +166,13 @@ class _Session:
         ids = {"PELTON_TASK": turn.task_id, "PELTON_CONTEXT": turn.context_id}
         async with (
             self._door(turn) as door,
+            opened(turn, anew=True) as route,
             adapter.processes.run(
                 command,
                 given=given.encode(),
                 more=adapter.more | ids | door,
                 directory=adapter.directory,
+                route=route,
             ) as process,
         ):
             self._process = process
@@ -184,6 +187,8 @@ class _Session:
         if code == 0 and failed is None:
             return text
         logger.warning("command-failed", program=command[0], code=code, stderr=complaint)
+        if route is not None and route.failure is not None:
+            raise route.failure
         if code < 0:
             raise AgentDied(f"The command was killed by signal {-code}.")
         if code in _CANNOT_RUN:

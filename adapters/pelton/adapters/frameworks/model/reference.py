@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Final
-from urllib.parse import parse_qsl
+from typing import Final
 
 from pelton.adapters.frameworks.model.adapter import ModelAdapter
 from pelton.adapters.frameworks.model.endpoint import Endpoint
-from pelton.adapters.frameworks.model.tools import Tool
+from pelton.adapters.frameworks.model.given import Given
 from pelton.adapters.frameworks.serving import as_agent
 from pelton.events.errors import InvalidInput
-from pelton.runtime.agents import Agent, named, slug
+from pelton.runtime.agents import Agent, slug
 
 _PROVIDERS: Final = {
     "anthropic": ("ANTHROPIC_BASE_URL", "https://api.anthropic.com", "ANTHROPIC_API_KEY"),
@@ -36,43 +34,12 @@ def load(reference: str, *, environ: Mapping[str, str]) -> Agent:
     provider, _, model = what.partition("/")
     if provider not in _PROVIDERS or not model:
         raise InvalidInput(f"{reference!r}: {_FORM}")
-    options = parse_qsl(query, keep_blank_values=True)
-    if unknown := {key for key, _ in options} - _OPTIONS:
-        known = ", ".join(sorted(_OPTIONS))
-        raise InvalidInput(f"{reference!r}: no option is called {min(unknown)!r}: {known} are")
-    given = dict(options)
+    given = Given.of(reference, query, _OPTIONS)
     url, usual, key = _PROVIDERS[provider]
     endpoint = Endpoint(provider, environ.get(url) or usual, model, environ.get(key, ""))
-    tools = [
-        each for name, value in options if name == "tools" for each in _tools(value, reference)
-    ]
-    adapter = ModelAdapter(
-        endpoint, system=_system(given.get("system", ""), reference), tools=tools
-    )
+    adapter = ModelAdapter(endpoint, system=given.text("system"), tools=given.tools("tools"))
     return as_agent(
         adapter,
-        name=given.get("name") or slug(model),
+        name=given.one("name") or slug(model),
         description=f"The model {model}.",
     )
-
-
-def _system(file: str, reference: str) -> str:
-    if not file:
-        return ""
-    try:
-        return Path(file).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{reference!r}: the file {file!r} cannot be read as a text") from error
-
-
-def _tools(place: str, reference: str) -> list[Tool]:
-    found: Any = named(place, reference)
-    given: list[object] = [found]
-    if isinstance(found, list | tuple) and not isinstance(found, Tool):
-        given = [*found]  # pyright: ignore[reportUnknownVariableType]  they are looked at below
-    tools = [each for each in given if isinstance(each, Tool)]
-    if len(tools) < len(given):
-        raise InvalidInput(
-            f"{reference!r}: {place!r} is no tool, nor a list of such: make them with @tool"
-        )
-    return tools

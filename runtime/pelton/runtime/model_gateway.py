@@ -1,0 +1,93 @@
+"""The model gateway as a turn sees it: where its agent's calls of models go (`docs/gateway.md`).
+
+What is behind it is an adapter. Here is what the adapters of agents need of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from pelton.events.context import Used
+from pelton.events.turns import Step
+from pelton.runtime.bulk import Blobs
+from pelton.runtime.failures import AgentError
+from pelton.runtime.recorder import Recorder
+
+if TYPE_CHECKING:
+    from pelton.runtime.turn import Turn
+
+
+class ModelRoute(Protocol):
+    """The way to models of one attempt of a turn, while its agent runs.
+
+    `token` is what its client shows in the place of a provider's key. `failure` is why its last
+    call came to nothing, if it did: it says better what has become of an agent than that does.
+    """
+
+    @property
+    def token(self) -> str:
+        """What a client of it has in the place of a key."""
+        ...
+
+    @property
+    def failure(self) -> AgentError | None:
+        """Why its last call came to nothing."""
+        ...
+
+    def url(self, provider: str) -> str:
+        """Return the base URL of a provider: `anthropic`, `openai` or `gemini`.
+
+        Clients add to it what they add to that of the provider itself.
+
+        Raises:
+            InvalidInput: there is no such provider.
+        """
+        ...
+
+    def environment(self, own: Mapping[str, str]) -> dict[str, str]:
+        """Return an environment that leads an agent's process here, and has no provider's key."""
+        ...
+
+
+class ModelGateway(Protocol):
+    """What an executor has, if its agents' calls of models are to go through it."""
+
+    def route(self, models: Models, *, anew: bool) -> AbstractAsyncContextManager[ModelRoute]:
+        """Open a way to models; see `Models.route`."""
+        ...
+
+
+def opened(turn: Turn, *, anew: bool) -> AbstractAsyncContextManager[ModelRoute | None]:
+    """Open the way to models of a turn; see `Models.route`. None if its executor has no gateway."""
+    return nullcontext() if turn.models is None else turn.models.route(anew=anew)
+
+
+class Models(NamedTuple):
+    """What an attempt of a turn has as `Turn.models`; `blobs` is where bulk of it goes."""
+
+    gateway: ModelGateway
+    turn: Turn
+    recorder: Recorder
+    blobs: Blobs
+
+    def route(self, *, anew: bool = False) -> AbstractAsyncContextManager[ModelRoute]:
+        """Open the way to models, within a step, as long as the context lasts.
+
+        `anew` says that the agent does all of the step again on a later attempt, so that its calls
+        come in the order of those that are recorded.
+        """
+        return self.gateway.route(self, anew=anew)
+
+    @property
+    def used(self) -> Used:
+        """What the task has taken so far, as far as it is written."""
+        task = self.recorder.context.tasks.get(self.recorder.task_id)
+        return task.used if task is not None else Used()
+
+    @property
+    def recorded(self) -> Mapping[str, Step]:
+        """The steps of the turn as the log has them, by their keys."""
+        turn = self.recorder.turn
+        return turn.steps if turn is not None else {}

@@ -1,0 +1,147 @@
+"""What is the same question, and how an answer is kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pelton.adapters.gateway.answer import Reading
+from pelton.adapters.gateway.budgets import Prices
+from pelton.adapters.gateway.dialects import Tokens, dialect_of
+from pelton.adapters.gateway.keeping import PAGE, Keeping
+from pelton.adapters.gateway.question import Question
+from pelton.events.a2a import BlobRef
+from pelton.events.envelope import digest
+from pelton.events.redact import STANDARD
+from pelton.runtime.gateway_settings import PriceSettings
+from tests.secrets import PREFIXED
+
+
+def question(body: dict[str, Any], path: str = "/v1/messages", query: str = "") -> Question:
+    dialect = dialect_of("anthropic", path)
+    assert dialect is not None
+    return Question(dialect, path, query, {}, body)
+
+
+SAID = {"role": "user", "content": [{"type": "text", "text": "hi"}]}
+BODY: dict[str, Any] = {"model": "m", "messages": [SAID]}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        BODY | {"metadata": {"user_id": "device-1"}},
+        BODY | {"messages": [{"role": "user", "content": "hi"}]},
+        BODY
+        | {
+            "messages": [
+                SAID | {"content": [{**SAID["content"][0], "cache_control": {"type": "x"}}]}  # type: ignore[dict-item]
+            ]
+        },
+        {"messages": [SAID], "model": "m"},
+    ],
+)
+def test_what_clients_say_of_themselves_makes_no_other_question(other: dict[str, Any]) -> None:
+    assert question(other).digest == question(BODY).digest
+
+
+@pytest.mark.parametrize(
+    "other", [BODY | {"model": "n"}, BODY | {"stream": True}, BODY | {"messages": [SAID, SAID]}]
+)
+def test_what_a_model_heeds_does(other: dict[str, Any]) -> None:
+    assert question(other).digest != question(BODY).digest
+
+
+def test_the_head_of_claude_and_a_key_in_the_address_are_left_out() -> None:
+    head = {"type": "text", "text": "x-anthropic-billing-header: v=2"}
+    system = {"type": "text", "text": "Be brief."}
+    one, other = BODY | {"system": [head, system]}, BODY | {"system": "Be brief."}
+    assert (
+        question(one, query="beta=true&key=k").digest == question(other, query="beta=true").digest
+    )
+    assert question(one, query="beta=true&key=k").query == "beta=true"
+
+
+END = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+
+
+def events(*texts: str) -> bytes:
+    return b"".join(
+        b"event: content_block_delta\ndata: "
+        b'{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"%b"}}\n\n'
+        % text.encode()
+        for text in texts
+    )
+
+
+def test_a_text_in_pieces_is_kept_as_one_and_said_again() -> None:
+    """So that a secret is found whose pieces came one after the other."""
+    dialect = dialect_of("anthropic", "/v1/messages")
+    assert dialect is not None
+    key = PREFIXED["github-token"]
+    reading = Reading(dialect, "text/event-stream")
+    data = events("It is ", key[:9], key[9:], ".") + END
+    for at in range(0, len(data), 7):  # wherever the network cuts it
+        reading.feed(data[at : at + 7])
+    assert reading.ended
+    kept = reading.kept()
+    assert kept.events is not None
+    assert [name for name, _ in kept.events] == ["content_block_delta", "message_stop"]
+    assert key in str(kept.events)
+    assert key not in str(STANDARD.clean(kept.events))
+    assert b"".join(kept.said()) == events(f"It is {key}.") + END
+
+
+def test_pieces_of_other_texts_are_not_joined() -> None:
+    dialect = dialect_of("openai", "/chat/completions")
+    assert dialect is not None
+    reading = Reading(dialect, "text/event-stream")
+    for index in (0, 1):
+        reading.feed(
+            b'data: {"choices":[{"delta":{"tool_calls":[{"index":%d,"function":'
+            b'{"arguments":"{}"}}]}}]}\n\n' % index
+        )
+    kept = reading.kept()
+    assert kept.events is not None
+    assert len(kept.events) == 2
+
+
+class Store:
+    """Blobs in memory."""
+
+    redactor = STANDARD
+    seals = False
+    vault = None
+
+    def __init__(self) -> None:
+        self.data: list[bytes] = []
+
+    async def put(self, data: bytes, member: str) -> BlobRef:
+        self.data.append(data)
+        return BlobRef(sha256=digest(data), size=len(data), member=member)
+
+
+async def test_what_was_said_before_is_kept_once() -> None:
+    store = Store()
+    keeping = Keeping(store)  # type: ignore[arg-type]
+    said = [{"role": "user", "content": f"{at} " * 200} for at in range(10 * PAGE)]
+    sizes: list[int] = []
+    for at in range(1, len(said)):
+        kept = await keeping.question(question({"model": "m", "messages": said[:at]}))
+        sizes.append(len(str(kept)))
+    whole = sum(len(data) for data in store.data)
+    assert whole < 4 * len(str(said)), "not the square of it"
+    assert max(sizes) < 2500
+
+
+def test_prices_are_of_the_longest_pattern() -> None:
+    prices = Prices(
+        {
+            "*": PriceSettings(input=100, output=100),
+            "claude-*": PriceSettings(input=3, output=15, cached=0.3),
+        }
+    )
+    assert prices.cost("claude-x", Tokens(1_000_000, 100_000, 500_000)) == pytest.approx(3.15)
+    assert prices.cost("other", Tokens(1000, 0, 0)) == pytest.approx(0.1)
+    assert Prices({}).of("m") is None
