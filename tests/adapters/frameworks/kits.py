@@ -17,6 +17,7 @@ from pelton.adapters.frameworks.cli import CliAdapter
 from pelton.adapters.frameworks.contract import Adapter, Capability
 from pelton.adapters.frameworks.model import Endpoint, ModelAdapter, tool
 from pelton.adapters.frameworks.serving import as_agent
+from pelton.adapters.frameworks.worker import WorkerAdapter
 from pelton.events.events import FailureClass
 from pelton.events.retries import Retry
 from pelton.runtime.agents import Agent, Terms
@@ -125,6 +126,11 @@ def _cli(url: str) -> Adapter:
     return CliAdapter(command, dialect="jsonl", idempotent=True)
 
 
+def _worker(url: str) -> Adapter:
+    command = [sys.executable, str(Path(__file__).with_name("guest.py")), url]
+    return WorkerAdapter(command, retry=QUICK)
+
+
 KITS: Final[Mapping[str, Kit]] = {
     kit.name: kit
     for kit in (
@@ -133,6 +139,7 @@ KITS: Final[Mapping[str, Kit]] = {
         Kit("langgraph", _langgraph),
         Kit("pydantic-ai", _pydantic_ai),
         Kit("cli", _cli),
+        Kit("worker", _worker),
     )
 }
 """All of them, by name."""

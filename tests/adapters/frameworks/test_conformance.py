@@ -199,7 +199,7 @@ async def test_what_is_recorded_runs_again_without_any_effect(
     kit: Kit, model: ScriptedModel, log: JetStreamLog, effects: Path
 ) -> None:
     """Two turns, with tools where there are such: nobody is asked anything the second time."""
-    can(kit, Capability.REPLAY)
+    can(kit, Capability.RERUN)
     tools = Capability.TOOLS in kit.capabilities
     first = [call("add", a=1, b=2)] if tools else []
     model.script(*first, say("That is three."), say("I said three."))

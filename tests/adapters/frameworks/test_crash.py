@@ -51,7 +51,10 @@ async def doomed(
 @pytest.mark.timeout(120)  # a process of its own imports a framework
 @pytest.mark.parametrize(
     ("name", "point"),
-    [*(("model", point) for point in POINTS), *((name, POINTS[1]) for name in FRAMEWORKS)],
+    [
+        *((name, point) for name in ("model", "worker") for point in POINTS),
+        *((name, POINTS[1]) for name in FRAMEWORKS),
+    ],
 )
 async def test_nothing_that_is_recorded_is_done_again(
     nats_url: str, log: JetStreamLog, effects: Path, name: str, point: str

@@ -16,6 +16,7 @@ KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "langgraph": ("pelton.adapters.frameworks.langgraph.reference", "langgraph"),
     "pydantic-ai": ("pelton.adapters.frameworks.pydantic_ai.reference", "pydantic-ai"),
     "cli": ("pelton.adapters.frameworks.cli.reference", "cli"),
+    "worker": ("pelton.adapters.frameworks.worker.reference", "worker"),
 }
 """For each kind of agent that is no code of pelton's: what loads it, and the extra it needs."""
 
