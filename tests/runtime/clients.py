@@ -36,7 +36,7 @@ async def serving(log: JetStreamLog, *agents: Agent, **options: Any) -> AsyncGen
     """Run an executor for the duration of the block, and stop it cleanly."""
     executor = Executor(log, agents, world=WORLD, **options)
     running = asyncio.create_task(executor.run(budget=5))
-    await asyncio.wait_for(executor.ready.wait(), 5)
+    await asyncio.wait_for(executor.ready.wait(), 40)  # some frameworks take long to be imported
     try:
         yield executor
     finally:

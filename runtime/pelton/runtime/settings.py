@@ -220,6 +220,13 @@ class ExecutorSettings(Section, frozen=True, kw_only=True):
             " here. Needs the extra `a2a-client`."
         ),
     ] = ()
+    environments: Annotated[
+        str,
+        Meta(
+            description="Directory of the environments that `pelton adapters install` makes; else"
+            " `pelton/adapters` among the user's data, `~/.local/share`."
+        ),
+    ] = ""
     capacity: Annotated[
         int, Meta(ge=1, description="How many contexts one executor works on at once.")
     ] = 64

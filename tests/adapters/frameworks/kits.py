@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from pelton.adapters.frameworks.acp import AcpAdapter
 from pelton.adapters.frameworks.cli import CliAdapter
 from pelton.adapters.frameworks.contract import Adapter, Capability
 from pelton.adapters.frameworks.model import Endpoint, ModelAdapter, tool
@@ -24,6 +25,8 @@ from pelton.runtime.agents import Agent, Terms
 
 SYSTEM: Final = "You are a test."
 EFFECTS: Final = "TEST_EFFECTS"
+FRAMEWORKS: Final = "TEST_FRAMEWORKS"
+"""The variable with the names of what is installed beside this environment."""
 CLOSE: Final = {"connection": "close"}
 """For clients that live as long as their process: no connection of theirs is left over."""
 QUICK: Final = Retry(attempts=3, first=0.02, longest=0.05)
@@ -52,10 +55,21 @@ def pay(amount: int) -> str:
 
 
 class Kit(NamedTuple):
-    """An adapter in the suite: `make` makes one whose model is at a URL."""
+    """An adapter in the suite: `make` makes one whose model is at a URL.
+
+    What `needs` names is installed by `make test-frameworks`, which sets `FRAMEWORKS`. With `apart`
+    its process asks the model by itself, and asks again when it goes on with another one's turn.
+    """
 
     name: str
     make: Callable[[str], Adapter]
+    needs: str = ""
+    apart: bool = False
+
+    @property
+    def there(self) -> bool:
+        """Whether what it needs is there."""
+        return not self.needs or self.needs in os.environ.get(FRAMEWORKS, "").split(",")
 
     @property
     def capabilities(self) -> frozenset[Capability]:
@@ -131,6 +145,24 @@ def _worker(url: str) -> Adapter:
     return WorkerAdapter(command, retry=QUICK)
 
 
+def _acp(url: str) -> Adapter:
+    command = [sys.executable, str(Path(__file__).with_name("coder.py")), url]
+    return AcpAdapter(command, again=True, retry=QUICK)
+
+
+def _crewai(url: str) -> Adapter:
+    from pelton.adapters.frameworks.crewai import CrewAIAdapter
+
+    return CrewAIAdapter(
+        "crew:agent",
+        idempotent=("add", "pay"),
+        ask=("pay",),
+        retry=QUICK,
+        directory=str(Path(__file__).with_name("isolated")),
+        more={"TEST_MODEL": f"{url}/v1"},
+    )
+
+
 KITS: Final[Mapping[str, Kit]] = {
     kit.name: kit
     for kit in (
@@ -140,6 +172,8 @@ KITS: Final[Mapping[str, Kit]] = {
         Kit("pydantic-ai", _pydantic_ai),
         Kit("cli", _cli),
         Kit("worker", _worker),
+        Kit("acp", _acp, apart=True),
+        Kit("crewai", _crewai, "crewai"),
     )
 }
 """All of them, by name."""

@@ -17,6 +17,8 @@ KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "pydantic-ai": ("pelton.adapters.frameworks.pydantic_ai.reference", "pydantic-ai"),
     "cli": ("pelton.adapters.frameworks.cli.reference", "cli"),
     "worker": ("pelton.adapters.frameworks.worker.reference", "worker"),
+    "acp": ("pelton.adapters.frameworks.acp.reference", "acp"),
+    "crewai": ("pelton.adapters.frameworks.crewai.reference", "crewai"),
 }
 """For each kind of agent that is no code of pelton's: what loads it, and the extra it needs."""
 
