@@ -31,7 +31,14 @@ async def agent(turn: Turn) -> str:
     messages = [SYSTEM, *({"role": line["role"], "content": line["text"]} for line in turn.lines)]
     while True:
         answer = await turn.step(
-            "model", asking, turn, messages, given=[messages], idempotent=True, speaks=True
+            "model",
+            asking,
+            turn,
+            messages,
+            given=[messages],
+            idempotent=True,
+            speaks=True,
+            kind="model",
         )
         used = answer["usage"]
         turn.usage(
@@ -54,7 +61,12 @@ async def called(turn: Turn, call: Json) -> Any:
             return f"A person has refused this. {approval['reason']}"
     tool = TOOLS[name]
     return await turn.step(
-        f"tool {name}", lambda _: tool(**arguments), arguments, key=call["id"], idempotent=True
+        f"tool {name}",
+        lambda _: tool(**arguments),
+        arguments,
+        key=call["id"],
+        idempotent=True,
+        kind="tool",
     )
 
 

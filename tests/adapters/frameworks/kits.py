@@ -15,7 +15,10 @@ from typing import Any, Final, NamedTuple
 
 from pelton.adapters.frameworks.acp import AcpAdapter
 from pelton.adapters.frameworks.cli import CliAdapter
+from pelton.adapters.frameworks.codex import CodexAdapter
+from pelton.adapters.frameworks.codex.adapter import COMMAND
 from pelton.adapters.frameworks.contract import Adapter, Capability
+from pelton.adapters.frameworks.hermes import HermesAdapter
 from pelton.adapters.frameworks.model import Endpoint, ModelAdapter, tool
 from pelton.adapters.frameworks.serving import as_agent
 from pelton.adapters.frameworks.worker import WorkerAdapter
@@ -65,6 +68,8 @@ class Kit(NamedTuple):
     make: Callable[[str], Adapter]
     needs: str = ""
     apart: bool = False
+    without: frozenset[Capability] = frozenset()
+    """What it has, and is proved elsewhere: its tools are its own, and not those of the suite."""
 
     @property
     def there(self) -> bool:
@@ -150,6 +155,31 @@ def _acp(url: str) -> Adapter:
     return AcpAdapter(command, again=True, retry=QUICK)
 
 
+def _codex(url: str) -> Adapter:
+    command = [sys.executable, str(Path(__file__).with_name("appserver.py")), url]
+    return CodexAdapter(command, again=True, retry=QUICK)
+
+
+def _codex_cli(url: str) -> Adapter:
+    retries = "request_max_retries=0,stream_max_retries=0"
+    provider = f'{{name="test",base_url="{url}/v1",wire_api="responses",{retries}}}'
+    command = (*COMMAND, "-c", f"model_providers.test={provider}")
+    thread = {"model": "scripted", "modelProvider": "test", "sandbox": "read-only"}
+    return CodexAdapter(command, thread=thread, again=True, retry=QUICK)
+
+
+def _gemini(url: str) -> Adapter:
+    more = {"GOOGLE_GEMINI_BASE_URL": url, "GEMINI_API_KEY": "sk-test"}
+    command = ("gemini", "--acp", "--model", "gemini-2.5-flash")
+    return AcpAdapter(
+        command, name="gemini", more=more, auth="gemini-api-key", again=True, retry=QUICK
+    )
+
+
+def _hermes(url: str) -> Adapter:
+    return HermesAdapter(f"{url}/v1", "scripted", key="sk-test", again=True, retry=QUICK)
+
+
 def _crewai(url: str) -> Adapter:
     from pelton.adapters.frameworks.crewai import CrewAIAdapter
 
@@ -163,6 +193,8 @@ def _crewai(url: str) -> Adapter:
     )
 
 
+_OWN: Final = frozenset({Capability.TOOLS, Capability.ASK})
+
 KITS: Final[Mapping[str, Kit]] = {
     kit.name: kit
     for kit in (
@@ -173,6 +205,10 @@ KITS: Final[Mapping[str, Kit]] = {
         Kit("cli", _cli),
         Kit("worker", _worker),
         Kit("acp", _acp, apart=True),
+        Kit("codex", _codex, apart=True),
+        Kit("codex-cli", _codex_cli, "codex", apart=True, without=_OWN),
+        Kit("gemini", _gemini, "gemini", apart=True, without=_OWN),
+        Kit("hermes", _hermes, "hermes", apart=True, without=_OWN),
         Kit("crewai", _crewai, "crewai"),
     )
 }

@@ -20,6 +20,7 @@ from pelton.adapters.frameworks.conversation import LOST, Spoken, ToolCall
 from pelton.adapters.frameworks.speech import Speech
 from pelton.events.events import FailureClass
 from pelton.events.retries import Retry
+from pelton.events.step import StepKind
 from pelton.runtime.failures import AgentError
 from pelton.runtime.turn import Turn
 
@@ -169,7 +170,9 @@ class Performance:
             await self._speech.begin()
             return await self._listened()
 
-        found = await self._turn.step("model", passing, idempotent=True, retry=self._retry)
+        found = await self._turn.step(
+            "model", passing, idempotent=True, retry=self._retry, kind=StepKind.MODEL
+        )
         passage = msgspec.convert(found, Passage)
         await self._speech.end(passage.text)
         if (took := passage.took) is not None:
@@ -242,6 +245,7 @@ class Performance:
                 call.arguments,
                 key=call.id if number == 1 else f"{call.id}/{number}",
                 idempotent=self._again or passage.reads,
+                kind=StepKind.TOOL,
             )
             outcome = told(found)
             if outcome.open:

@@ -77,6 +77,7 @@ class Peer:
         self._last = 0
         self._tail = b""
         self._broken: BaseException | None = None
+        self._gone = asyncio.Event()
         self.ear: Ear | None = None
 
     @classmethod
@@ -109,6 +110,10 @@ class Peer:
     def alive(self) -> bool:
         """Whether it can still be spoken with."""
         return self._broken is None
+
+    async def gone(self) -> None:
+        """Wait until it can be spoken with no more."""
+        await self._gone.wait()
 
     @property
     def complaint(self) -> str:
@@ -203,6 +208,7 @@ class Peer:
 
     def _break(self, error: BaseException) -> None:
         self._broken = self._broken or error
+        self._gone.set()
         for found in self._pending.values():
             if not found.done():
                 found.set_exception(self._broken)

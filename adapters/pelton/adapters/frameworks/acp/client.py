@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final, cast
 
 import msgspec
 
+from pelton.adapters.frameworks.cli.adapter import prompt
 from pelton.adapters.frameworks.contract import AgentDied, SessionLost
-from pelton.adapters.frameworks.conversation import ToolCall
+from pelton.adapters.frameworks.conversation import Spoken, ToolCall
 from pelton.adapters.frameworks.performance import (
     Asked,
     Called,
@@ -23,6 +22,7 @@ from pelton.adapters.frameworks.performance import (
     Said,
     Took,
 )
+from pelton.adapters.frameworks.launching import launched
 from pelton.adapters.frameworks.processes import Processes
 from pelton.adapters.frameworks.providers import failure_kind
 from pelton.adapters.frameworks.rpc import NO_METHOD, Json, Peer, Refused
@@ -30,9 +30,11 @@ from pelton.events.events import FailureClass
 from pelton.runtime.failures import AgentError
 
 VERSION: Final = 1
-OPENS: Final = 60.0
-"""Seconds that a process has to open a session."""
 
+_SO_FAR: Final = (
+    "You have begun to answer this, and were cut off. What you have said and done so far, one"
+    " thing a line, is below. Do not do again what has a result; go on from there."
+)
 _NO_AUTH: Final = -32000
 _NO_RESOURCE: Final = -32002
 _READS: Final = frozenset({"read", "search", "fetch", "think"})
@@ -71,24 +73,14 @@ class AcpClient:
         Raises:
             AgentError: it cannot be started, or does not open a session.
         """
-        async with AsyncExitStack() as stack:
-            if home is not None:
-                place = stack.enter_context(TemporaryDirectory(prefix="pelton-home-"))
-                await asyncio.to_thread(_furnish, Path(place), home)
-                own = {"HOME": place, "XDG_CONFIG_HOME": place, "XDG_DATA_HOME": place}
-                more = own | {key: text.replace("{home}", place) for key, text in more.items()}
-            peer = await stack.enter_async_context(
-                Peer.open(processes, command, more=more, directory=directory)
-            )
+        async with launched(processes, command, more=more, directory=directory, home=home) as (
+            peer,
+            stack,
+        ):
             try:
-                async with asyncio.timeout(OPENS):
-                    session = await _opened(peer, directory, auth)
+                session = await _opened(peer, directory, auth)
             except Refused as error:
                 raise failure(error) from error
-            except TimeoutError as error:
-                raise AgentError(
-                    "The agent does not open a session.", kind=FailureClass.TIMEOUT
-                ) from error
             return cls(peer, session, stack.pop_all())
         raise AssertionError  # the block returns or raises
 
@@ -97,7 +89,11 @@ class AcpClient:
         """Whether its process can take another prompt."""
         return self._peer.alive
 
-    def prompt(self, text: str) -> None:
+    def begin(self, lines: Sequence[Spoken], done: Sequence[Spoken]) -> None:
+        """Tell the agent all that was said, and what it has done: its session knows nothing."""
+        self.go_on(prompt(lines) + so_far(done))
+
+    def go_on(self, text: str) -> None:
         """Say something to the agent; what it does is told by events."""
         self._events = Events()
         self._prompting = asyncio.create_task(self._prompt(text), name="prompt")
@@ -212,13 +208,6 @@ async def _opened(peer: Peer, directory: str, auth: str) -> str:
     return str(found["sessionId"])
 
 
-def _furnish(home: Path, files: Mapping[str, str]) -> None:
-    for name, text in files.items():
-        file = home / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-
-
 def failure(error: Refused) -> AgentError:
     """Return what an agent's error means; some agents give it the number of an HTTP status."""
     text = f"{error} {msgspec.json.encode(error.data).decode()}".lower()
@@ -273,3 +262,22 @@ def _took(found: Any) -> Took | None:
             return Took("", read, wrote if isinstance(wrote, int) else 0)
         case _:
             return None
+
+
+def so_far(done: Sequence[Spoken]) -> str:
+    """Return what an agent is told of what it has said and done in a turn that was cut off."""
+    if not done:
+        return ""
+    lines: list[str] = []
+    for line in done:
+        for call in line.calls:
+            lines.append(_json({"called": call.name, "with": call.arguments}))
+        if line.role == "tool":
+            lines.append(_json({"result": line.text}))
+        elif line.text:
+            lines.append(_json({"said": line.text}))
+    return "\n".join(("\n", _SO_FAR, *lines))
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return msgspec.json.encode(value).decode()

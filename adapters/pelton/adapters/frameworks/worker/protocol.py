@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from pelton.events.events import FailureClass
+from pelton.events.step import StepKind
 
 VERSION: Final = 1
 """The protocol's version: a worker that speaks another one is not started."""
@@ -62,6 +63,7 @@ class Step(msgspec.Struct, frozen=True):
     idempotent: bool = False
     speaks: bool = False
     deadline: float | None = None
+    kind: StepKind = StepKind.CODE
 
 
 class Ask(msgspec.Struct, frozen=True):

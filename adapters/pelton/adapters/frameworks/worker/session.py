@@ -172,6 +172,7 @@ class WorkerSession:
             idempotent=step.idempotent,
             retry=self._retry if step.idempotent else None,
             deadline=step.deadline,
+            kind=step.kind,
         )
         if step.speaks:
             text = str(found.get("text", "")) if hasattr(found, "get") else str(found or "")

@@ -93,7 +93,9 @@ class Journal:
         asked = [model, plain(given.get("messages")), plain(given.get("tools"))]
         try:
             done = turn.wait(
-                turn.step("model", asking, given=asked, idempotent=True, speaks=speaks)
+                turn.step(
+                    "model", asking, given=asked, idempotent=True, speaks=speaks, kind="model"
+                )
             )
         except Failed as failed:
             self.failed = failed
@@ -131,6 +133,7 @@ class Journal:
                 given=[plain(arguments)],
                 key=f"{digest}#{self._calls[name + spelled]}",
                 idempotent=name in self.again,
+                kind="tool",
             )
         )
 

@@ -77,8 +77,11 @@ class Turn:
         idempotent: bool = False,
         speaks: bool = False,
         deadline: float | None = None,
+        kind: str = "code",
     ) -> Any:
         """Run `fn(*args)` once, and record what it returns, which is JSON.
+
+        `kind` is `model` or `tool` if that is what it calls.
 
         `given` is recorded in place of arguments that are no JSON. A plain function runs in a
         thread, with the context variables that are set here.
@@ -90,6 +93,7 @@ class Turn:
             "idempotent": idempotent,
             "speaks": speaks,
             "deadline": deadline,
+            "kind": kind,
         }
         body: Callable[[], Any] = partial(fn, *args)
         if not inspect.iscoroutinefunction(fn):
