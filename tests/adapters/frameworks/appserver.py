@@ -1,4 +1,4 @@
-"""A server that speaks as codex's app-server does: `appserver.py URL` asks a model, calls two tools.
+"""A server that speaks as codex's does: `appserver.py URL` asks a model, and calls two tools.
 
 It says what the real one was seen to say, by its own schema (version 0.171).
 """
@@ -109,6 +109,8 @@ def put(item: Json) -> None:
             MESSAGES.append({"role": "assistant", "content": None, "tool_calls": [call]})
         case {"type": "function_call_output", "call_id": id_, "output": output}:
             MESSAGES.append({"role": "tool", "tool_call_id": id_, "content": output})
+        case _:
+            raise AssertionError(item)
 
 
 def main() -> None:
@@ -137,6 +139,8 @@ def main() -> None:
                 with ANSWERED:
                     ANSWERS[id_] = message["result"]
                     ANSWERED.notify_all()
+            case _:
+                continue
     os._exit(0)
 
 

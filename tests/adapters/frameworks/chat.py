@@ -49,8 +49,11 @@ TOOLS: dict[str, Callable[..., Any]] = {"add": add, "pay": pay}
 
 def ask(url: str, messages: list[Json], say: Callable[[str], None]) -> Json:
     """Ask the model: returns its text, the calls it wants made, and what it took."""
-    offered = [{"type": "function", "function": {"name": name, "parameters": {}}} for name in TOOLS]
-    body = {"model": "scripted", "stream": True, "messages": messages, "tools": offered}
+    none: Json = {}
+    offered = [
+        {"type": "function", "function": {"name": name, "parameters": none}} for name in TOOLS
+    ]
+    body: Json = {"model": "scripted", "stream": True, "messages": messages, "tools": offered}
     request = urllib.request.Request(
         f"{url}/v1/chat/completions",
         json.dumps(body).encode(),

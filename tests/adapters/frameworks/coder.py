@@ -119,6 +119,8 @@ def main() -> None:
                 with ANSWERED:
                     ANSWERS[id_] = message["result"]
                     ANSWERED.notify_all()
+            case _:
+                continue
     os._exit(0)
 
 

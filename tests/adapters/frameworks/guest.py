@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -62,8 +63,8 @@ async def called(turn: Turn, call: Json) -> Any:
     tool = TOOLS[name]
     return await turn.step(
         f"tool {name}",
-        lambda _: tool(**arguments),
-        arguments,
+        partial(tool, **arguments),
+        given=[arguments],
         key=call["id"],
         idempotent=True,
         kind="tool",

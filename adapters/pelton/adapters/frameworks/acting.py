@@ -69,7 +69,7 @@ class ActingAdapter:
         name: str,
         directory: str | None = None,
         more: Mapping[str, str] | None = None,
-        home: Mapping[str, str] | None = {},  # noqa: B006  it is not changed
+        home: Mapping[str, str] | None = {},
         again: bool = False,
         retry: Retry | None = None,
         keep: int = KEPT,

@@ -1,4 +1,4 @@
-"""Programs that are spoken with by JSON-RPC, each in a home of its own, until they have a session."""
+"""Programs that are spoken with by JSON-RPC, each in a home of its own: how they are started."""
 
 from __future__ import annotations
 

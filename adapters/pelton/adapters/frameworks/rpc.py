@@ -20,6 +20,19 @@ from pelton.runtime.failures import AgentError
 
 Json = dict[str, Any]
 
+
+def member(value: Any, *names: str) -> Any:
+    """Return what stands at a path in JSON, or None if there is nothing."""
+    for name in names:
+        value = cast("Json", value).get(name) if isinstance(value, dict) else None
+    return value
+
+
+def elements(value: Any) -> list[Any]:
+    """Return the elements of a JSON array, none if it is no array."""
+    return cast("list[Any]", value) if isinstance(value, list) else []
+
+
 NO_METHOD: Final = -32601
 BAD_PARAMS: Final = -32602
 FAILED: Final = -32000

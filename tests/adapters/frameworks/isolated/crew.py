@@ -17,14 +17,14 @@ def effect(name: str) -> None:
             file.write(f"{name}\n")
 
 
-@tool("add")
+@tool("add")  # type: ignore[untyped-decorator]
 def add(a: int, b: int) -> int:
     """Add two numbers."""
     effect("add")
     return a + b
 
 
-@tool("pay")
+@tool("pay")  # type: ignore[untyped-decorator]
 def pay(amount: int) -> str:
     """Pay an amount."""
     effect("pay")

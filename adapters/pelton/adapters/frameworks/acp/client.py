@@ -12,6 +12,7 @@ import msgspec
 from pelton.adapters.frameworks.cli.adapter import prompt
 from pelton.adapters.frameworks.contract import AgentDied, SessionLost
 from pelton.adapters.frameworks.conversation import Spoken, ToolCall
+from pelton.adapters.frameworks.launching import launched
 from pelton.adapters.frameworks.performance import (
     Asked,
     Called,
@@ -22,10 +23,9 @@ from pelton.adapters.frameworks.performance import (
     Said,
     Took,
 )
-from pelton.adapters.frameworks.launching import launched
 from pelton.adapters.frameworks.processes import Processes
 from pelton.adapters.frameworks.providers import failure_kind
-from pelton.adapters.frameworks.rpc import NO_METHOD, Json, Peer, Refused
+from pelton.adapters.frameworks.rpc import NO_METHOD, Json, Peer, Refused, elements, member
 from pelton.events.events import FailureClass
 from pelton.runtime.failures import AgentError
 
@@ -203,9 +203,10 @@ async def _opened(peer: Peer, directory: str, auth: str) -> str:
     if auth:
         await peer.call("authenticate", {"methodId": auth})
     found = await peer.call("session/new", {"cwd": directory, "mcpServers": []})
-    if not isinstance(found, dict) or not isinstance(found.get("sessionId"), str):
+    session = member(found, "sessionId")
+    if not isinstance(session, str):
         raise AgentError("The agent has opened no session.")
-    return str(found["sessionId"])
+    return session
 
 
 def failure(error: Refused) -> AgentError:
@@ -225,23 +226,21 @@ def failure(error: Refused) -> AgentError:
 def _option(options: Any, *, approved: bool) -> str | None:
     """Return the option that says so once; one that says so for ever is the last resort."""
     wanted = ("allow_once", "allow_always") if approved else ("reject_once", "reject_always")
-    given = cast("list[Json]", options) if isinstance(options, list) else []
     for kind in wanted:
-        for option in given:
-            if option.get("kind") == kind:
-                return str(option.get("optionId"))
+        for option in elements(options):
+            if member(option, "kind") == kind:
+                return str(member(option, "optionId"))
     return None
 
 
 def _result(update: Json) -> str:
     """Return the text of a call's result: what it shows, or else what came out of it."""
     texts: list[str] = []
-    content = update.get("content")
-    for each in cast("list[Any]", content) if isinstance(content, list) else []:
+    for each in elements(update.get("content")):
         match each:
             case {"type": "content", "content": {"text": str(text)}}:
                 texts.append(text)
-            case {"type": "diff", "path": path, "newText": str(text)}:
+            case {"type": "diff", "path": str(path), "newText": str(text)}:
                 texts.append(f"{path}:\n{text}")
             case _:
                 texts.append(msgspec.json.encode(each).decode())
@@ -257,9 +256,12 @@ def _took(found: Any) -> Took | None:
         case {"usage": {"inputTokens": int(read), "outputTokens": int(wrote)} as usage}:
             cached = cast("Json", usage).get("cachedReadTokens")
             return Took("", read, wrote, cached if isinstance(cached, int) else 0)
-        case {"_meta": {"quota": {"token_count": {"input_tokens": int(read)} as count}}}:
-            wrote = cast("Json", count).get("output_tokens")
-            return Took("", read, wrote if isinstance(wrote, int) else 0)
+        case {
+            "_meta": {
+                "quota": {"token_count": {"input_tokens": int(read), "output_tokens": int(wrote)}}
+            }
+        }:
+            return Took("", read, wrote)
         case _:
             return None
 
@@ -270,8 +272,7 @@ def so_far(done: Sequence[Spoken]) -> str:
         return ""
     lines: list[str] = []
     for line in done:
-        for call in line.calls:
-            lines.append(_json({"called": call.name, "with": call.arguments}))
+        lines += (_json({"called": call.name, "with": call.arguments}) for call in line.calls)
         if line.role == "tool":
             lines.append(_json({"result": line.text}))
         elif line.text:

@@ -24,7 +24,7 @@ from pelton.adapters.frameworks.performance import (
 )
 from pelton.adapters.frameworks.processes import Processes
 from pelton.adapters.frameworks.providers import failure_kind
-from pelton.adapters.frameworks.rpc import NO_METHOD, Json, Peer, Refused
+from pelton.adapters.frameworks.rpc import NO_METHOD, Json, Peer, Refused, elements, member
 from pelton.events.events import FailureClass
 from pelton.runtime.failures import AgentError
 
@@ -146,7 +146,8 @@ class CodexClient:
         try:
             if said:
                 await self._peer.call("thread/inject_items", {**thread, "items": list(said)})
-            given = [{"type": "text", "text": text, "text_elements": []}]
+            nothing: list[Any] = []
+            given = [{"type": "text", "text": text, "text_elements": nothing}]
             found = await self._peer.call("turn/start", {**thread, "input": given})
             self._turn = str(found["turn"]["id"])
         except Refused as error:
@@ -265,16 +266,12 @@ def result(item: Json) -> str:
             output = str(item.get("aggregatedOutput") or "")
             code = item.get("exitCode")
             return output if code in (0, None) else f"{output}\n(exit code {code})"
-        case {"type": "mcpToolCall", "result": {"content": list(content)}}:
-            texts = (each.get("text", "") for each in cast("list[Json]", content))
-            return "\n".join(map(str, texts))
         case {"type": "mcpToolCall", "error": {"message": str(message)}}:
             return message
-        case {"contentItems": list(content)}:
-            texts = (each.get("text", "") for each in cast("list[Json]", content))
-            return "\n".join(map(str, texts))
         case _:
-            return str(item.get("status", ""))
+            content = member(item, "result", "content") or item.get("contentItems")
+            texts = [str(member(each, "text") or "") for each in elements(content)]
+            return "\n".join(texts) if texts else str(item.get("status", ""))
 
 
 def failure(message: str, told: Any) -> AgentError:
@@ -283,7 +280,7 @@ def failure(message: str, told: Any) -> AgentError:
         return SessionLost()
     if isinstance(told, dict):
         for each in cast("dict[str, Any]", told).values():
-            status = each.get("httpStatusCode") if isinstance(each, dict) else None
+            status = member(each, "httpStatusCode")
             if isinstance(status, int):
                 return AgentError(
                     f"The model's endpoint has answered {status}.", kind=failure_kind(status)

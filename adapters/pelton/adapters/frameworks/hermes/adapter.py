@@ -45,7 +45,8 @@ class HermesAdapter(AcpAdapter):
             (environments.program(self.environment, "hermes-acp"),),
             name="hermes",
             home={"config.yaml": config},
-            **{"more": {"HERMES_HOME": "{home}"}, **more},
+            more={"HERMES_HOME": "{home}"},
+            **more,
         )
 
     async def start(self) -> None:

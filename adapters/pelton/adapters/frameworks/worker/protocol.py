@@ -52,9 +52,9 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """`step`: run something and record it. With `speaks`, what it gives has the `text` that it says
+    """`step`: run something and record it.
 
-    while it runs, piece by piece.
+    With `speaks`, its result has the `text` that it says, piece by piece, while it runs.
     """
 
     name: str

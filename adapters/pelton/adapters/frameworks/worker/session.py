@@ -26,9 +26,9 @@ logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class WorkerSession:
-    """The session of an attempt, and the ear of its worker. `release` is told whether the worker
+    """The session of an attempt, and the ear of its worker.
 
-    may take another turn.
+    `release` is told whether the worker may take another turn.
     """
 
     def __init__(
@@ -142,12 +142,18 @@ class WorkerSession:
                 made = _read(params, protocol.Artifact)
                 part = Part(data=made.data) if made.text is None else Part(text=made.text)
                 return await turn.artifact([part], name=made.name)
+            case _:
+                return self._value(method)
+
+    def _value(self, method: str) -> Any:
+        """Return what every attempt gets alike."""
+        match method:
             case "now":
-                return turn.now().isoformat()
+                return self._turn.now().isoformat()
             case "random":
-                return turn.random()
+                return self._turn.random()
             case "uuid":
-                return str(turn.uuid())
+                return str(self._turn.uuid())
             case _:
                 raise Refused(f"there is no method {method[:80]!r}", number=NO_METHOD)
 

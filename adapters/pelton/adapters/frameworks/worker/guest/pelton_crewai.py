@@ -47,8 +47,8 @@ _CLIENTS = ("anthropic", "google", "httpcore", "httpx", "openai")
 class Journal:
     """The turn that this process has in hand, and what its agents do, as steps."""
 
-    def __init__(self, again: frozenset[str], ask: frozenset[str]) -> None:
-        self.again, self.ask = again, ask
+    def __init__(self) -> None:
+        self.again, self.ask = frozenset[str](), frozenset[str]()
         self.turn: Turn | None = None
         self.failed: Failed | None = None
         self.silent = False
@@ -77,7 +77,7 @@ class Journal:
             token = _inside.set(True)
             before, self._speaks = usage(llm), speaks
             try:
-                with llms.call_stream_override(llm, True):
+                with llms.call_stream_override(llm, stream=True):
                     found = method(llm, *args, **named)
             except Exception as error:
                 raise failure(error) from error
@@ -158,7 +158,7 @@ class Journal:
         return self.turn
 
 
-JOURNAL = Journal(frozenset(), frozenset())
+JOURNAL = Journal()
 
 
 def plain(value: Any) -> Any:
@@ -208,12 +208,12 @@ def failure(error: BaseException) -> Failed:
 
 def wrap_models() -> None:
     """Make steps of the calls of every kind of model that there is by now."""
-    kinds = [llms.BaseLLM]
+    kinds: list[Any] = [llms.BaseLLM]
     while kinds:
         kind = kinds.pop()
         kinds += kind.__subclasses__()
         for name in ("call", "acall"):
-            method = vars(kind).get(name)
+            method = cast("Any", kind).__dict__.get(name)
             if method is not None and not hasattr(method, "pelton"):
                 setattr(kind, name, wrapped(name, method))
 
@@ -233,7 +233,7 @@ def wrapped(name: str, method: Any) -> Any:
         if _inside.get():
             return await method(llm, *args, **named)
         context = contextvars.copy_context()
-        sync = inspect.unwrap(type(llm).call)
+        sync = inspect.unwrap(cast("Any", type(llm)).call)
         return await in_thread(context.run, JOURNAL.model, sync, llm, args, named)
 
     found: Any = acall if name == "acall" else call
@@ -292,9 +292,9 @@ def wrap_people() -> None:
 
         def handle_feedback(self, formatted_answer: Any, context: Any) -> Any:
             self.answer = self._get_output_string(formatted_answer)
-            return super().handle_feedback(formatted_answer, context)
+            return cast("Any", super()).handle_feedback(formatted_answer, context)
 
-        def _prompt_input(self, crew: Any) -> str:
+        def _prompt_input(self, _: Any) -> str:
             turn = JOURNAL.turn
             assert turn is not None
             what = f"Is this well? If not, say what is to be better.\n\n{self.answer}"
@@ -318,7 +318,7 @@ def load(reference: str) -> Any:
 async def run(made: Any, turn: Turn) -> Any:
     """Run a turn, and return its answer."""
     JOURNAL.begin(turn)
-    found = made() if inspect.isfunction(made) or inspect.isclass(made) else made
+    found: Any = made() if inspect.isfunction(made) or inspect.isclass(made) else made
     history = [{"role": line["role"], "content": line["text"]} for line in turn.lines]
     inputs = {
         "message": turn.text,

@@ -29,7 +29,7 @@ import threading
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 PROTOCOL = 1
 LINE = 16 * 1024 * 1024
@@ -138,7 +138,7 @@ class Turn:
         await self._wire.call("put", {"key": key, "value": value})
 
     async def request(self, method: str, **params: Any) -> Any:
-        """Ask for anything else that the protocol has: `delegate`, `sleep`, `status`, `now`…"""
+        """Ask for what else the protocol has, such as `delegate`, `sleep` or `now`."""
         return await self._wire.call(method, params)
 
 
@@ -184,26 +184,30 @@ class Wire:
         while line := await lines.readline():
             message = json.loads(line)
             method, id_ = message.get("method"), message.get("id")
-            params = message.get("params") or {}
+            params: Json = message.get("params") or {}
             if method == "start":
                 await self._reply(id_, self._started(params))
             elif method == "turn":
                 self._turn = asyncio.ensure_future(self._reply(id_, self._taken(params)))
             elif method == "run":
-                step = params["step"]
+                step: int = params["step"]
                 task = asyncio.ensure_future(self._reply(id_, self._run(step)))
                 self._running[step] = task
-                task.add_done_callback(lambda _, step=step: self._running.pop(step, None))
+                task.add_done_callback(partial(self._ran, step))
             elif method == "cancel":
                 task_ = self._running.get(params["step"]) if "step" in params else self._turn
                 if task_ is not None:
                     task_.cancel()
             elif method is None and id_ in self._pending and not self._pending[id_].done():
                 if error := message.get("error"):
-                    kind = (error.get("data") or {}).get("kind", "agent")
-                    self._pending[id_].set_exception(Failed(error["message"], kind, id_))
+                    data: Json = error.get("data") or {}
+                    failed = Failed(error["message"], data.get("kind", "agent"), id_)
+                    self._pending[id_].set_exception(failed)
                 else:
                     self._pending[id_].set_result(message.get("result"))
+
+    def _ran(self, step: int, _: object) -> None:
+        self._running.pop(step, None)
 
     async def _reply(self, id_: int, doing: Awaitable[Any]) -> None:
         try:
@@ -213,7 +217,7 @@ class Wire:
             message = {"error": {"code": -32000, "message": str(failed), "data": data}}
         except asyncio.CancelledError:
             message = {"error": {"code": -32000, "message": "it was cancelled"}}
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  whoever asked has an answer
             traceback.print_exc()
             text = f"{type(error).__name__}: {error}"
             message = {"error": {"code": -32000, "message": text}}
@@ -233,12 +237,12 @@ class Wire:
         return {"answer": found or ""} if isinstance(found, str | None) else {"data": found}
 
     async def _run(self, step: int) -> Any:
-        body = self._bodies[step]
-        function = body.func if isinstance(body, partial) else body
+        body: Any = self._bodies[step]
+        function: Any = body.func if isinstance(body, partial) else body
         if inspect.iscoroutinefunction(function):
-            return await body()
-        found = await asyncio.to_thread(body)
-        return await found if inspect.isawaitable(found) else found
+            return cast("Any", await body())
+        found = cast("Any", await asyncio.to_thread(body))
+        return cast("Any", await found) if inspect.isawaitable(found) else found
 
 
 def serve(agent: Agent | None = None, *, start: Callable[[str], Any] | None = None) -> None:
