@@ -92,6 +92,8 @@ def prompt(id_: int, session: str, text: str) -> None:
     except Broken as error:
         send({"id": id_, "error": {"code": error.status, "message": str(error)}})
         return
+    if text.endswith("Then forget."):
+        SESSIONS.clear()
     send({"id": id_, "result": {"stopReason": "end_turn", "usage": used}})
 
 
@@ -113,8 +115,6 @@ def main() -> None:
                 threading.Thread(target=prompt, args=(id_, params["sessionId"], text)).start()
             case "session/cancel":
                 CANCELLED.set()
-            case "test/forget":
-                SESSIONS.clear()
             case None:
                 with ANSWERED:
                     ANSWERS[id_] = message["result"]

@@ -68,6 +68,8 @@ class Kit(NamedTuple):
     make: Callable[[str], Adapter]
     needs: str = ""
     apart: bool = False
+    wilful: bool = False
+    """Its framework tries its model again by itself, and says in its own way that it has failed."""
     without: frozenset[Capability] = frozenset()
     """What it has, and is proved elsewhere: its tools are its own, and not those of the suite."""
 
@@ -202,13 +204,13 @@ KITS: Final[Mapping[str, Kit]] = {
         Kit("model-anthropic", _model("anthropic")),
         Kit("langgraph", _langgraph),
         Kit("pydantic-ai", _pydantic_ai),
-        Kit("cli", _cli),
+        Kit("cli", _cli, wilful=True),
         Kit("worker", _worker),
         Kit("acp", _acp, apart=True),
         Kit("codex", _codex, apart=True),
         Kit("codex-cli", _codex_cli, "codex", apart=True, without=_OWN),
-        Kit("gemini", _gemini, "gemini", apart=True, without=_OWN),
-        Kit("hermes", _hermes, "hermes", apart=True, without=_OWN),
+        Kit("gemini", _gemini, "gemini", apart=True, wilful=True, without=_OWN),
+        Kit("hermes", _hermes, "hermes", apart=True, wilful=True, without=_OWN),
         Kit("crewai", _crewai, "crewai"),
     )
 }

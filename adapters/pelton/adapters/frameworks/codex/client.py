@@ -285,6 +285,8 @@ def failure(message: str, told: Any) -> AgentError:
                 return AgentError(
                     f"The model's endpoint has answered {status}.", kind=failure_kind(status)
                 )
+    if told == "other" and "invalid_request" in message:  # the endpoint's own words
+        told = "badRequest"
     if isinstance(told, str) and told in _KINDS:
         return AgentError(f"codex has failed: {told}.", kind=_KINDS[told])
     if told is not None:

@@ -294,9 +294,17 @@ def wrap_people() -> None:
             self.answer = self._get_output_string(formatted_answer)
             return cast("Any", super()).handle_feedback(formatted_answer, context)
 
+        async def handle_feedback_async(self, formatted_answer: Any, context: Any) -> Any:
+            self.answer = self._get_output_string(formatted_answer)
+            return await cast("Any", super()).handle_feedback_async(formatted_answer, context)
+
+        async def _prompt_input_async(self, crew: Any) -> str:
+            return str(await in_thread(self._prompt_input, crew))
+
         def _prompt_input(self, _: Any) -> str:
             turn = JOURNAL.turn
-            assert turn is not None
+            if turn is None:
+                raise RuntimeError("no turn is running")
             what = f"Is this well? If not, say what is to be better.\n\n{self.answer}"
             approval = turn.wait(turn.approve(what, tool="human_input", args={}))
             return "" if approval["approved"] else approval["reason"] or "Try again."
@@ -331,6 +339,7 @@ async def run(made: Any, turn: Turn) -> Any:
             crew = found.copy()
             JOURNAL.speaker = crew.tasks[-1]
             return told(await crew.akickoff(inputs=inputs))
+        JOURNAL.speaker = found  # no task is it: what a flow's models say is no answer
         return told(await found.akickoff(inputs=inputs))
     except Exception:
         if JOURNAL.failed is not None:
