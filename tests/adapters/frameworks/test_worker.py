@@ -100,24 +100,32 @@ async def test_a_line_that_is_too_long_ends_it(log: JetStreamLog, adapter: Worke
     assert "a line that is too long" in answer
 
 
+ANOTHER_VERSION = """
+import json
+id = json.loads(input())["id"]
+print(json.dumps({"id": id, "result": {"protocol": 2}}), flush=True)
+input()
+"""
+NO_CREW = """
+from pelton_worker import Failed, serve
+
+def start(reference):
+    raise Failed("there is no crew", "validation")
+
+serve(start=start)
+"""
+
+
+@pytest.mark.accepts("AS-69")
 @pytest.mark.parametrize(
     ("program", "says"),
     [
         ("import nothing_of_that_name", "No module named 'nothing_of_that_name'"),
         ("print('hello')", "ended with exit code 0"),
-        (
-            "import json\nid = json.loads(input())['id']\n"
-            "print(json.dumps({'id': id, 'result': {'protocol': 2}}), flush=True)\ninput()",
-            "it speaks version 2",
-        ),
-        (
-            "from pelton_worker import Failed, serve\n"
-            "def start(_): raise Failed('there is no crew', 'validation')\nserve(start=start)",
-            "there is no crew",
-        ),
+        (ANOTHER_VERSION, "it speaks version 2"),
+        (NO_CREW, "there is no crew"),
     ],
 )
-@pytest.mark.accepts("AS-69")
 async def test_why_it_cannot_start_is_said(program: str, says: str) -> None:
     adapter = WorkerAdapter([sys.executable, "-c", program])
     with pytest.raises(AdapterError, match=says):
