@@ -30,7 +30,7 @@ def member(value: Any, *names: str) -> Any:
 
 def elements(value: Any) -> list[Any]:
     """Return the elements of a JSON array, none if it is no array."""
-    return cast("list[Any]", value) if isinstance(value, list) else []
+    return [*value] if isinstance(value, list) else []  # pyright: ignore[reportUnknownVariableType]
 
 
 NO_METHOD: Final = -32601
