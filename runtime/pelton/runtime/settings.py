@@ -221,11 +221,7 @@ class ExecutorSettings(Section, frozen=True, kw_only=True):
         ),
     ] = ()
     environments: Annotated[
-        str,
-        Meta(
-            description="Directory of the environments that `pelton adapters install` makes; else"
-            " `pelton/adapters` among the user's data, `~/.local/share`."
-        ),
+        str, Meta(description="Where `pelton adapters install` puts what it makes; else `~/.local`.")
     ] = ""
     capacity: Annotated[
         int, Meta(ge=1, description="How many contexts one executor works on at once.")
