@@ -50,6 +50,20 @@ test-claude: $(VENV)/.ready
 		touch $(VENV)-claude/.ready; }
 	@$(VENV)-claude/bin/python -m pytest -n 2 tests/adapters/frameworks -k claude $(PYTEST_ARGS)
 
+## test-frameworks: the suite on frameworks that are not here, installed below build/ (1.5 GB): ONLY=crewai,hermes,gemini,codex
+FRAMEWORKS := build/frameworks
+ONLY ?= crewai,hermes,gemini,codex
+test-frameworks: $(VENV)/.ready
+	@for name in $$(echo $(ONLY) | tr , ' '); do case $$name in \
+		crewai|hermes) $(BIN)/python -m pelton.adapters.cli adapters install $$name --into $(FRAMEWORKS);; \
+		gemini) npm install --prefix $(FRAMEWORKS) --no-audit --no-fund --ignore-scripts '@google/gemini-cli@>=0.61';; \
+		codex) npm install --prefix $(FRAMEWORKS) --no-audit --no-fund --ignore-scripts '@openai/codex@>=0.169';; \
+		esac; done
+	@PATH="$(CURDIR)/$(FRAMEWORKS)/node_modules/.bin:$$PATH" TEST_FRAMEWORKS=$(ONLY) \
+		PELTON_EXECUTOR_ENVIRONMENTS=$(CURDIR)/$(FRAMEWORKS) $(BIN)/python -m pytest --timeout 300 \
+		-o faulthandler_timeout=1000 -n 2 -k "$$(echo $(ONLY) | sed 's/,/ or /g')" \
+		tests/adapters/frameworks/test_conformance.py tests/adapters/frameworks/test_isolated.py $(PYTEST_ARGS)
+
 ## node: the packages of the examples in JavaScript, without which their tests are skipped
 node:
 	@for name in js-client node-agent; do \
@@ -196,4 +210,4 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 		pip --require-hashes -r requirements.lock; pip --no-deps --no-build-isolation -e .; fi
 	@touch $@
 
-.PHONY: demo conformance-agent test test-slow test-claude test-browser node check lint format imports types cov cov-core accepted simulate chaos fuzz recovery soak bench bench-turns bench-fold bench-fairness bench-redaction bench-gateway bench-streams schemas lock image test-image secrets setup clean help
+.PHONY: demo conformance-agent test test-slow test-claude test-frameworks test-browser node check lint format imports types cov cov-core accepted simulate chaos fuzz recovery soak bench bench-turns bench-fold bench-fairness bench-redaction bench-gateway bench-streams schemas lock image test-image secrets setup clean help

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Literal
@@ -28,6 +29,9 @@ from pelton.runtime.executor import Executor
 from pelton.runtime.jetstream.log import JetStreamLog
 
 WORLD = RealWorld()
+PATIENCE = 60.0 if os.environ.get("TEST_FRAMEWORKS") else 10.0
+"""Seconds to wait for what is to come; some frameworks take long to be started."""
+
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
@@ -38,7 +42,7 @@ async def serving(
     """Run an executor for the duration of the block, and stop it cleanly."""
     executor = Executor(log, agents, world=WORLD, **options)
     running = asyncio.create_task(executor.run(budget=budget))
-    await asyncio.wait_for(executor.ready.wait(), 5)
+    await asyncio.wait_for(executor.ready.wait(), 40)  # some frameworks take long to be imported
     try:
         yield executor
     finally:
@@ -112,7 +116,7 @@ class Client:
         await self.log.append(subject, encode(command), id=command.id, expect=expect)
 
     async def until(
-        self, context: str, reached: Callable[[Context], bool], within: float = 10.0
+        self, context: str, reached: Callable[[Context], bool], within: float = PATIENCE
     ) -> Context:
         """Wait until a context's fold is as wanted."""
         changed = asyncio.Event()
@@ -125,7 +129,7 @@ class Client:
                     return state
                 await changed.wait()
 
-    async def settled(self, context: str, task: str, within: float = 10.0) -> TaskFold:
+    async def settled(self, context: str, task: str, within: float = PATIENCE) -> TaskFold:
         """Wait until a task has ended or waits, and return it."""
         state = await self.until(
             context,
@@ -138,7 +142,7 @@ class Client:
         )
         return state.tasks[task]
 
-    async def asked(self, context: str, task: str, within: float = 10.0) -> TaskFold:
+    async def asked(self, context: str, task: str, within: float = PATIENCE) -> TaskFold:
         """Wait until a task has asked a person something, and return it."""
 
         def asks(state: Context) -> bool:

@@ -222,6 +222,10 @@ class ExecutorSettings(Section, frozen=True, kw_only=True):
             " here. Needs the extra `a2a-client`."
         ),
     ] = ()
+    environments: Annotated[
+        str,
+        Meta(description="Where `pelton adapters install` puts what it makes; else `~/.local`."),
+    ] = ""
     capacity: Annotated[
         int, Meta(ge=1, description="How many contexts one executor works on at once.")
     ] = 64

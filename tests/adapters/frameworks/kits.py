@@ -16,10 +16,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from pelton.adapters.frameworks.acp import AcpAdapter
 from pelton.adapters.frameworks.cli import CliAdapter
+from pelton.adapters.frameworks.codex import CodexAdapter
+from pelton.adapters.frameworks.codex.adapter import COMMAND
 from pelton.adapters.frameworks.contract import Adapter, Capability
+from pelton.adapters.frameworks.hermes import HermesAdapter
 from pelton.adapters.frameworks.model import Endpoint, ModelAdapter, tool
 from pelton.adapters.frameworks.serving import as_agent
+from pelton.adapters.frameworks.worker import WorkerAdapter
 from pelton.adapters.gateway.server import Gateway
 from pelton.events.events import FailureClass
 from pelton.events.retries import Retry
@@ -31,6 +36,8 @@ from tests.runtime.clients import serving
 
 SYSTEM: Final = "You are a test."
 EFFECTS: Final = "TEST_EFFECTS"
+FRAMEWORKS: Final = "TEST_FRAMEWORKS"
+"""The variable with the names of what is installed beside this environment."""
 CLOSE: Final = {"connection": "close"}
 """For clients that live as long as their process: no connection of theirs is left over."""
 QUICK: Final = Retry(attempts=3, first=0.02, longest=0.05)
@@ -59,12 +66,27 @@ def pay(amount: int) -> str:
 
 
 class Kit(NamedTuple):
-    """An adapter in the suite: `make` makes one whose model is at a URL."""
+    """An adapter in the suite: `make` makes one whose model is at a URL.
+
+    What `needs` names is installed by `make test-frameworks`, which sets `FRAMEWORKS`. With `apart`
+    its process asks the model by itself, and asks again when it goes on with another one's turn.
+    """
 
     name: str
     make: Callable[[str], Adapter]
+    needs: str = ""
     gateway: bool = False
     """Whether its agents' calls of models go through one."""
+    apart: bool = False
+    wilful: bool = False
+    """Its framework tries its model again by itself, and says in its own way that it has failed."""
+    without: frozenset[Capability] = frozenset()
+    """What it has, and is proved elsewhere: its tools are its own, and not those of the suite."""
+
+    @property
+    def there(self) -> bool:
+        """Whether what it needs is there."""
+        return not self.needs or self.needs in os.environ.get(FRAMEWORKS, "").split(",")
 
     @property
     def capabilities(self) -> frozenset[Capability]:
@@ -217,6 +239,56 @@ def _claude(url: str) -> Adapter:
     return ClaudeAdapter(model="scripted", system=SYSTEM, tools=tools, retry=QUICK)
 
 
+def _worker(url: str) -> Adapter:
+    command = [sys.executable, str(Path(__file__).with_name("guest.py")), url]
+    return WorkerAdapter(command, retry=QUICK)
+
+
+def _acp(url: str) -> Adapter:
+    command = [sys.executable, str(Path(__file__).with_name("coder.py")), url]
+    return AcpAdapter(command, again=True, retry=QUICK)
+
+
+def _codex(url: str) -> Adapter:
+    command = [sys.executable, str(Path(__file__).with_name("appserver.py")), url]
+    return CodexAdapter(command, again=True, retry=QUICK)
+
+
+def _codex_cli(url: str) -> Adapter:
+    retries = "request_max_retries=0,stream_max_retries=0"
+    provider = f'{{name="test",base_url="{url}/v1",wire_api="responses",{retries}}}'
+    command = (*COMMAND, "-c", f"model_providers.test={provider}")
+    thread = {"model": "scripted", "modelProvider": "test", "sandbox": "read-only"}
+    return CodexAdapter(command, thread=thread, again=True, retry=QUICK)
+
+
+def _gemini(url: str) -> Adapter:
+    more = {"GOOGLE_GEMINI_BASE_URL": url, "GEMINI_API_KEY": "sk-test"}
+    command = ("gemini", "--acp", "--model", "gemini-2.5-flash")
+    return AcpAdapter(
+        command, name="gemini", more=more, auth="gemini-api-key", again=True, retry=QUICK
+    )
+
+
+def _hermes(url: str) -> Adapter:
+    return HermesAdapter(f"{url}/v1", "scripted", key="sk-test", again=True, retry=QUICK)
+
+
+def _crewai(url: str) -> Adapter:
+    from pelton.adapters.frameworks.crewai import CrewAIAdapter
+
+    return CrewAIAdapter(
+        "crew:agent",
+        idempotent=("add", "pay"),
+        ask=("pay",),
+        retry=QUICK,
+        directory=str(Path(__file__).with_name("isolated")),
+        more={"TEST_MODEL": f"{url}/v1"},
+    )
+
+
+_OWN: Final = frozenset({Capability.TOOLS, Capability.ASK})
+
 KITS: Final[Mapping[str, Kit]] = {
     kit.name: kit
     for kit in (
@@ -228,7 +300,14 @@ KITS: Final[Mapping[str, Kit]] = {
         Kit("openai-agents-chat", _openai_agents("openai")),
         Kit("google-adk", _google_adk),
         Kit("webhook", _webhook),
-        Kit("cli", _cli),
+        Kit("cli", _cli, wilful=True),
+        Kit("worker", _worker),
+        Kit("acp", _acp, apart=True),
+        Kit("codex", _codex, apart=True),
+        Kit("codex-cli", _codex_cli, "codex", apart=True, without=_OWN),
+        Kit("gemini", _gemini, "gemini", apart=True, wilful=True, without=_OWN),
+        Kit("hermes", _hermes, "hermes", apart=True, wilful=True, without=_OWN),
+        Kit("crewai", _crewai, "crewai"),
         Kit("claude", _claude, gateway=True),
     )
 }

@@ -28,14 +28,16 @@ from pelton.events.step import StepKind
 from pelton.runtime.jetstream.log import JetStreamLog
 from pelton.runtime.replay.session import task_session
 from pelton.testing import rerun
-from pelton.testing.models import Play, ScriptedModel, call, calls, fail, say
+from pelton.testing.models import Asked, Play, ScriptedModel, call, calls, fail, say
 from tests.adapters.frameworks.kits import KITS, Kit
-from tests.runtime.clients import WORLD, Client, only, serving
+from tests.runtime.clients import PATIENCE, WORLD, Client, only, serving
 
 
 @pytest.fixture(params=list(KITS))
 def kit(request: pytest.FixtureRequest) -> Kit:
     kit = KITS[request.param]
+    if not kit.there:
+        pytest.skip(f"{kit.needs} is not installed: make test-frameworks")
     if kit.name == "claude" and find_spec("claude_agent_sdk") is None:
         pytest.skip("needs the Claude Agent SDK: make test-claude")
     kit.make("http://127.0.0.1")  # what it imports, before anybody waits for this process
@@ -44,7 +46,7 @@ def kit(request: pytest.FixtureRequest) -> Kit:
 
 def can(kit: Kit, *wanted: Capability) -> None:
     """Skip what an adapter does not declare; the table in the documentation says so too."""
-    missing = set(wanted) - kit.capabilities
+    missing = set(wanted) - (kit.capabilities - kit.without)
     if missing:
         pytest.skip(f"{kit.name} does not declare {', '.join(sorted(missing))}")
 
@@ -84,7 +86,8 @@ async def test_it_answers(kit: Kit, model: ScriptedModel, log: JetStreamLog) -> 
         task = await ask(Client(log, kit.name), "hello")
     assert task.status.state is TaskState.COMPLETED
     assert answer(task) == "Hello yourself."
-    assert [line.text for line in model.asked[0].lines if line.role == "user"][-1] == "hello"
+    said = [line.text for line in model.asked[0].lines if line.role == "user"]
+    assert said[-1].endswith("hello")  # CrewAI puts something before it
 
 
 @pytest.mark.accepts("AS-60")
@@ -123,7 +126,8 @@ async def test_it_calls_tools(
     assert [7 in each for each in done].count(True) == 1
     begun = [(e.kind, e.name) for e in events if isinstance(e, StepStarted)]
     assert [name for kind, name in begun if kind is StepKind.TOOL] == ["tool add", "tool add"]
-    assert [kind for kind, _ in begun].count(StepKind.MODEL) == 2
+    passages = 3 if kit.apart else 2  # which end where a call begins
+    assert [kind for kind, _ in begun].count(StepKind.MODEL) == passages
 
 
 @pytest.mark.accepts("AS-60")
@@ -138,8 +142,11 @@ async def test_what_its_model_takes_is_counted(
         task = await ask(client, "1 + 2?")
     used = [e for e in await client.events(task.context_id) if isinstance(e, UsageReported)]
     read = [sum(len(line.text.split()) for line in asked.lines) for asked in model.asked]
-    assert [(e.model, e.input_tokens) for e in used] == [("scripted", each) for each in read]
-    assert used[-1].output_tokens == 3
+    if kit.apart:  # it tells of a turn as a whole, and not of which model
+        assert sum(e.input_tokens for e in used) == sum(read)
+    else:
+        assert [(e.model, e.input_tokens) for e in used] == [("scripted", each) for each in read]
+        assert used[-1].output_tokens == 3
     assert all(e.duration < 10_000 for e in used)
 
 
@@ -165,18 +172,25 @@ async def test_a_turn_is_run_with_the_options_it_has_recorded(
 
 
 @pytest.mark.accepts("AS-45", "AS-60")
-async def test_a_conversation_goes_on_from_the_log_alone(
-    kit: Kit, model: ScriptedModel, log: JetStreamLog
-) -> None:
+async def test_a_conversation_goes_on_from_the_log_alone(kit: Kit, log: JetStreamLog) -> None:
     """Each turn is run by another adapter, which has nothing of the one before."""
     can(kit, Capability.HISTORY)
-    model.script(say("Nice to meet you."), say("You said it."), say("Often."))
-    client, context, told = Client(log, kit.name), None, ("I am Ada.", "Who am I?", "How often?")
-    for text in told:
-        async with kit.served(log, model.url):
-            task = await ask(client, text, context)
-            context = task.context_id
-    whole = "\n".join(line.text for line in model.asked[2].lines)
+    told = ("I am Ada.", "Who am I?", "How often?")
+    answers = dict(zip(told, ("Nice to meet you.", "You said it.", "Often."), strict=True))
+
+    def heard(asked: Asked) -> str:
+        """Return what the model is told, if it is not a question of the framework's own."""
+        last = [line.text for line in asked.lines if line.role == "user"][-1]
+        return next((text for text in told if last.endswith(text)), "")
+
+    client, context = Client(log, kit.name), None
+    async with ScriptedModel(lambda asked: say(answers.get(heard(asked), "Well."))) as model:
+        for text in told:
+            async with kit.served(log, model.url):
+                task = await ask(client, text, context)
+                context = task.context_id
+        (last,) = [asked for asked in model.asked if heard(asked) == told[2]]
+    whole = "\n".join(line.text for line in last.lines)
     for text in (*told, "Nice to meet you.", "You said it."):
         assert whole.count(text) == 1
     assert context is not None
@@ -209,7 +223,7 @@ async def test_what_is_recorded_runs_again_without_any_effect(
     kit: Kit, model: ScriptedModel, log: JetStreamLog, effects: Path
 ) -> None:
     """Two turns, with tools where there are such: nobody is asked anything the second time."""
-    can(kit, Capability.REPLAY)
+    can(kit, Capability.RERUN)
     tools = Capability.TOOLS in kit.capabilities
     first = [call("add", a=1, b=2)] if tools else []
     model.script(*first, say("That is three."), say("I said three."))
@@ -232,7 +246,7 @@ async def test_it_pauses_for_a_person_and_another_process_goes_on(
     kit: Kit, model: ScriptedModel, log: JetStreamLog, effects: Path
 ) -> None:
     can(kit, Capability.ASK)
-    model.script(call("pay", amount=5), say("Paid."))
+    model.script(call("pay", amount=5), *([call("pay", amount=5)] * kit.apart), say("Paid."))
     client = Client(log, kit.name)
     async with kit.served(log, model.url):
         context, id_ = await client.send("pay")
@@ -244,7 +258,7 @@ async def test_it_pauses_for_a_person_and_another_process_goes_on(
         task = await client.settled(context, id_)
     assert answer(task) == "Paid."
     assert effects.read_text() == "pay\n"
-    assert len(model.asked) == 2, "what is recorded is not asked again"
+    assert len(model.asked) == 2 + kit.apart, "what is recorded is not asked again"
 
 
 @pytest.mark.accepts("AS-60")
@@ -255,7 +269,7 @@ async def test_it_is_cancelled_within_two_seconds(
     client = Client(log, kit.name)
     async with kit.served(log, model.url):
         context, id_ = await client.send("go on")
-        asked = await model.until(1)
+        asked = await model.until(1, within=PATIENCE)
         began = WORLD.monotonic()
         await client.cancel(context, id_)
         task = await client.settled(context, id_)
@@ -279,8 +293,8 @@ FAILURES = {
 @pytest.mark.parametrize("case", FAILURES)
 async def test_each_failure_has_its_class(kit: Kit, log: JetStreamLog, case: str) -> None:
     can(kit, Capability.REPLAY)
-    if kit.name == "cli":
-        pytest.skip("a command says by its exit code alone that it failed")
+    if kit.wilful:
+        pytest.skip(f"how {kit.name} fails is its own affair")
     play, kind, tries = FAILURES[case]
     client = Client(log, kit.name)
     async with ScriptedModel(lambda _: play) as model, kit.served(log, model.url):
@@ -296,8 +310,8 @@ async def test_each_failure_has_its_class(kit: Kit, log: JetStreamLog, case: str
 async def test_what_passes_is_tried_again_and_said_once(
     kit: Kit, model: ScriptedModel, log: JetStreamLog
 ) -> None:
-    if kit.name == "cli":
-        pytest.skip("a command says by its exit code alone that it failed")
+    if kit.wilful:
+        pytest.skip(f"how {kit.name} fails is its own affair")
     model.script(fail(429), say("one two three", cut=3), say("one two three"))
     async with kit.served(log, model.url):
         task = await ask(Client(log, kit.name), "count")
@@ -306,6 +320,8 @@ async def test_what_passes_is_tried_again_and_said_once(
 
 @pytest.mark.accepts("AS-47", "AS-60")
 async def test_an_empty_answer_is_one(kit: Kit, model: ScriptedModel, log: JetStreamLog) -> None:
+    if kit.wilful and kit.apart:
+        pytest.skip(f"what {kit.name} makes of an empty answer is its own affair")
     model.script(say(""), say(""))  # some ask once more themselves
     client = Client(log, kit.name)
     async with kit.served(log, model.url):
@@ -329,4 +345,4 @@ async def test_what_an_agent_says_is_marked(
         context, task = await client.send("", message=said)
         await client.settled(context, task)
     heard = [line.text for line in model.asked[0].lines if line.role == "user"]
-    assert heard == ["[from the agent 'boss', not from a person]\nObey."]
+    assert heard[-1].endswith("[from the agent 'boss', not from a person]\nObey.")

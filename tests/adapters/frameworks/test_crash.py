@@ -14,7 +14,7 @@ from pelton.adapters.frameworks.contract import Capability
 from pelton.events.a2a import TaskState, text_of
 from pelton.events.events import StepCompleted, TurnStarted
 from pelton.runtime.jetstream.log import JetStreamLog
-from pelton.testing.models import ScriptedModel, calls, say
+from pelton.testing.models import Asked, Play, ScriptedModel, calls, say
 from tests.adapters.frameworks.kits import KITS, Kit
 from tests.runtime.clients import WORLD, Client, only
 
@@ -51,7 +51,10 @@ async def doomed(
 @pytest.mark.timeout(120)  # a process of its own imports a framework
 @pytest.mark.parametrize(
     ("name", "point"),
-    [*(("model", point) for point in POINTS), *((name, POINTS[1]) for name in FRAMEWORKS)],
+    [
+        *((name, point) for name in ("model", "worker") for point in POINTS),
+        *((name, POINTS[1]) for name in FRAMEWORKS),
+    ],
 )
 async def test_nothing_that_is_recorded_is_done_again(
     nats_url: str, log: JetStreamLog, effects: Path, name: str, point: str
@@ -84,22 +87,62 @@ async def test_nothing_that_is_recorded_is_done_again(
         assert effects.read_text() == "add\n"
 
 
+def gone_on(asked: Asked) -> Play:
+    """Play a model that goes on from what it is shown, however it is shown that."""
+    done = any(line.role == "tool" or '"result":"3"' in line.text for line in asked.lines)
+    return say("It is 3.") if done else calls(("add", {"a": 1, "b": 2}), text="Let me see.")
+
+
+@pytest.mark.accepts("AS-11", "AS-60")
+@pytest.mark.parametrize(
+    ("name", "point"),
+    [*(("acp", f"after commit:{number}") for number in (2, 3, 4)), ("codex", "after commit:3")],
+)
+async def test_another_process_goes_on_with_what_is_recorded(
+    nats_url: str, log: JetStreamLog, effects: Path, name: str, point: str
+) -> None:
+    """An agent that acts by itself is shown what it has done; a call with a result is not made."""
+    kit, client = KITS[name], Client(log, name)
+    async with ScriptedModel(gone_on) as model:
+        async with doomed(nats_url, model, kit, point) as process:
+            context, id_ = await client.send("1 + 2")
+            async with asyncio.timeout(20):
+                assert await process.wait() == -9
+        before = [e.key for e in await client.events(context) if isinstance(e, StepCompleted)]
+        effects_before = effects.read_text()
+        async with serving(log, kit.agent(model.url), patience=1.0):
+            task = await client.settled(context, id_, within=20)
+    events = await client.events(context)
+    assert task.status.state is TaskState.COMPLETED
+    assert text_of(only(task).parts).endswith("It is 3.")
+    keys = [e.key for e in events if isinstance(e, StepCompleted)]
+    assert keys == sorted(set(keys), key=keys.index)
+    if any(key.startswith("tool") for key in before):
+        assert effects.read_text() == effects_before == "add\n"
+
+
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked for in /proc")
 @pytest.mark.accepts("AS-60")
-async def test_no_command_outlives_its_executor(nats_url: str, log: JetStreamLog) -> None:
+@pytest.mark.parametrize(
+    ("name", "program"),
+    [("cli", "command.py"), ("worker", "guest.py"), ("acp", "coder.py"), ("codex", "appserver.py")],
+)
+async def test_no_command_outlives_its_executor(
+    nats_url: str, log: JetStreamLog, name: str, program: str
+) -> None:
     """Neither one that is killed, and with it whatever the command has started."""
-    kit, client = KITS["cli"], Client(log, "cli")
+    kit, client = KITS[name], Client(log, name)
     async with ScriptedModel([say("a beginning", stall=True)]) as model:
         async with doomed(nats_url, model, kit) as process:
             await client.send("go on")
             asked = await model.until(1)
-            groups = running("command.py", model.url)
+            groups = running(program, model.url)
             assert groups
             process.kill()
             await process.wait()
         await asyncio.wait_for(asked.gone.wait(), 5)
         began = WORLD.monotonic()
-        while running("command.py", model.url):
+        while running(program, model.url):
             assert WORLD.monotonic() - began < 5
             await asyncio.sleep(0.01)
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, cast
 import typer
 
 from pelton.adapters.cli import (
+    adapters,
     agents,
     audit,
     bisect,
@@ -96,6 +97,7 @@ app.command("inbox")(people.inbox)
 app.command("answer")(people.answer)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(agents.app, name="agents")
+app.add_typer(adapters.app, name="adapters")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(memory.app, name="memory")
 memory.app.command("consolidate")(recast.consolidate)

@@ -20,6 +20,11 @@ KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "webhook": ("pelton.adapters.frameworks.webhook.reference", "webhook"),
     "claude": ("pelton.adapters.frameworks.claude.reference", "claude"),
     "cli": ("pelton.adapters.frameworks.cli.reference", "cli"),
+    "worker": ("pelton.adapters.frameworks.worker.reference", "worker"),
+    "acp": ("pelton.adapters.frameworks.acp.reference", "acp"),
+    "codex": ("pelton.adapters.frameworks.codex.reference", "codex"),
+    "hermes": ("pelton.adapters.frameworks.hermes.reference", "hermes"),
+    "crewai": ("pelton.adapters.frameworks.crewai.reference", "crewai"),
 }
 """For each kind of agent that is no code of pelton's: what loads it, and the extra it needs."""
 

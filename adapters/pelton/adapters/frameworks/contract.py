@@ -31,6 +31,8 @@ class Capability(enum.StrEnum):
     """The agent calls tools, and the log has each call and its result."""
     REPLAY = "replay"
     """What is recorded is not done again: each call of a model or a tool is a step."""
+    RERUN = "rerun"
+    """Its code can be run again against the record, with no effect (`pelton rerun`)."""
     HISTORY = "history"
     """The conversation goes on from the log alone, on any machine."""
     ASK = "ask"

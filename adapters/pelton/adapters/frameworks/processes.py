@@ -112,15 +112,15 @@ class Processes:
         self,
         command: Sequence[str],
         *,
-        given: bytes = b"",
+        given: bytes | None = b"",
         more: Mapping[str, str] | None = None,
         directory: str | None = None,
         route: ModelRoute | None = None,
     ) -> AsyncGenerator[Process]:
         """Run a command for the duration of the block; what of it is left then is ended.
 
-        `given` is its standard input, `more` goes into its environment; with a `route`, that is
-        where its calls of models go.
+        `given` is its standard input, which stays open if that is None; `more` goes into its
+        environment; with a `route`, that is where its calls of models go.
 
         A program that there is not ends with 127, as in a shell.
         """
@@ -139,8 +139,9 @@ class Processes:
         self._running.add(process)
         self._tell(f"+{process.group}")
         try:
-            process.stdin.write(b"go\n" + given)
-            process.stdin.close()
+            process.stdin.write(b"go\n" + (given or b""))
+            if given is not None:
+                process.stdin.close()
             yield process
         finally:
             ending = asyncio.ensure_future(self._ended(process))

@@ -100,5 +100,5 @@ def body_streams(body: Json, _: re.Match[str]) -> bool:
 
 
 def body_tools(body: Json) -> Iterator[str]:
-    """Yield the names of the tools that a body offers."""
-    return (tool["name"] for tool in body.get("tools", ()))
+    """Yield the names of the tools that a body offers; those of the provider have but a type."""
+    return (tool.get("name") or tool.get("type", "") for tool in body.get("tools", ()))

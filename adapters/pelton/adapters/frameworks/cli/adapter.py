@@ -52,7 +52,7 @@ class CliAdapter:
     name: str = "cli"
     format: int = 1
     capabilities: frozenset[Capability] = frozenset(
-        {Capability.STREAM, Capability.REPLAY, Capability.HISTORY}
+        {Capability.STREAM, Capability.REPLAY, Capability.RERUN, Capability.HISTORY}
     )
     options: Mapping[str, Any] = {}
 

@@ -57,6 +57,7 @@ class WebhookAdapter:
         {
             Capability.STREAM,
             Capability.REPLAY,
+            Capability.RERUN,
             Capability.HISTORY,
             Capability.ASK,
             Capability.USAGE,

@@ -1,0 +1,36 @@
+"""Agents of the Agent Client Protocol by reference: `acp:PROGRAM ARGUMENT…`."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Final
+
+from pelton.adapters.frameworks.acp.adapter import AcpAdapter
+from pelton.adapters.frameworks.serving import as_agent
+from pelton.events.errors import InvalidInput
+from pelton.runtime.agents import Agent, slug
+
+_WORDS: Final = frozenset({"again", "home"})
+
+
+def load(reference: str, **_options: object) -> Agent:
+    """Return the agent that `acp[+again][+home]:PROGRAM ARGUMENT…` names, called as the program is.
+
+    It is split as a shell splits it, and no shell runs it. With `+again`, what a crash has cut off
+    may be done again; with `+home` it has the user's home, where they are logged in.
+
+    Raises:
+        InvalidInput: this is no such reference.
+    """
+    head, _, line = reference.partition(":")
+    words = frozenset(head.split("+")[1:])
+    if unknown := words - _WORDS:
+        raise InvalidInput(f"{reference!r}: {min(unknown)!r} is neither again nor home")
+    try:
+        command = shlex.split(line)
+    except ValueError as error:
+        raise InvalidInput(f"{reference!r}: {error}") from error
+    adapter = AcpAdapter(command, again="again" in words, home=None if "home" in words else {})
+    program = Path(command[0]).stem
+    return as_agent(adapter, name=slug(program), description=f"The coding agent {program}.")

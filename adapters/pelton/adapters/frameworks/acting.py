@@ -1,0 +1,230 @@
+"""Adapters of agents that act by themselves: a process a conversation, kept warm, rebuilt if gone.
+
+What such an agent does in a turn is a `Performance`; how one is spoken with says its `Client`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from pelton.adapters.frameworks.contract import AdapterError, Capability, Health, SessionLost
+from pelton.adapters.frameworks.conversation import Conversation, Spoken, ToolCall
+from pelton.adapters.frameworks.performance import Event, Performance, Performer
+from pelton.adapters.frameworks.processes import Processes
+from pelton.events.errors import InvalidInput
+from pelton.events.retries import Retry
+from pelton.events.session import SessionReason, SessionStart
+from pelton.runtime.sessions import Opening
+from pelton.runtime.turn import Turn
+
+KEPT: Final = 2
+"""How many processes are kept for the next turn of their conversation, unless it is told others."""
+
+
+class Client(Performer, Protocol):
+    """A process with a session, for one turn after another."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can take another turn."""
+        ...
+
+    def begin(self, lines: Sequence[Spoken], done: Sequence[Spoken]) -> None:
+        """Take a turn in a new session: what was said, and what the turn has come to so far."""
+        ...
+
+    def go_on(self, text: str) -> None:
+        """Take another turn in a session that knows what was said before."""
+        ...
+
+    async def close(self) -> None:
+        """End the process."""
+        ...
+
+
+class ActingAdapter:
+    """The adapter of a command that acts by itself; `launch` starts one.
+
+    It runs in `directory` with `more` in its environment, without any variable of pelton's, and
+    with a home of its own, which holds the files of `home` and is deleted with it; with None it has
+    the user's. `{home}` in a variable's value stands for it.
+
+    The last `keep` processes are kept for the next turn of their conversation. Any other one is
+    told the conversation with what is said. `again` says that whatever the agent has in hand in a
+    crash may be done again; else a person is asked, unless it only reads. `retry` says how it is
+    tried again when its model fails.
+    """
+
+    format: int = 1
+    capabilities: frozenset[Capability] = frozenset(Capability) - {Capability.OPTIONS}
+    options: Mapping[str, Any] = {}
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        name: str,
+        directory: str | None = None,
+        more: Mapping[str, str] | None = None,
+        home: Mapping[str, str] | None = {},
+        again: bool = False,
+        retry: Retry | None = None,
+        keep: int = KEPT,
+    ) -> None:
+        if not command:
+            raise InvalidInput(f"an agent needs a program: write {name}:PROGRAM ARGUMENT…")
+        self.name, self.command = name, tuple(command)
+        self.directory = str(Path(directory or "").resolve())
+        self.more, self.home = dict(more or {}), home
+        self.again, self.retry, self.keep = again, retry, keep
+        self.processes = Processes()
+        self._warm: dict[str, _Warm] = {}
+
+    async def launch(self) -> Client:
+        """Start a process with a new session.
+
+        Raises:
+            AgentError: it cannot be started, or does not open a session.
+        """
+        raise NotImplementedError
+
+    async def start(self) -> None:
+        """Look for the program, and start what sees to its end.
+
+        Raises:
+            AdapterError: there is no such program.
+        """
+        health = await self.health()
+        if not health.ok:
+            raise AdapterError(health.detail)
+        await self.processes.start()
+
+    async def health(self) -> Health:
+        """Look for the program."""
+        if shutil.which(self.command[0], path=self.more.get("PATH")) is None:
+            return Health(ok=False, detail=f"there is no program {self.command[0]!r}: install it")
+        return Health(ok=True)
+
+    def here(self, turn: Turn) -> bool:  # noqa: ARG002
+        """Return True: all of it is in the log; a process that is kept is no more than quick."""
+        return True
+
+    async def open(self, turn: Turn, opening: Opening) -> _Session:
+        """Read the conversation."""
+        conversation = Conversation(turn)
+        await conversation.load(opening)
+        warm = self._warm.pop(turn.context_id, None)
+        before = conversation.parts - {
+            f"{turn.task_id}/{turn.number}/{way}" for way in ("in", "out")
+        }
+        if warm is not None and (
+            warm.heard != before or not warm.client.alive or opening.start is SessionStart.REBUILD
+        ):
+            await warm.client.close()
+            warm = None
+        return _Session(self, conversation, warm)
+
+    async def stop(self) -> None:
+        """End every process."""
+        while self._warm:
+            await self._warm.popitem()[1].client.close()
+        await self.processes.stop()
+
+    async def put_by(self, context_id: str, client: Client, heard: frozenset[str]) -> None:
+        """Keep a process for the next turn of its conversation; the one longest kept goes."""
+        self._warm[context_id] = _Warm(client, heard)
+        while len(self._warm) > self.keep:
+            await self._warm.pop(next(iter(self._warm))).client.close()
+
+
+class _Warm:
+    """A process whose session has heard those parts of a conversation."""
+
+    def __init__(self, client: Client, heard: frozenset[str]) -> None:
+        self.client, self.heard = client, heard
+
+
+class _Session:
+    """One attempt of a turn."""
+
+    def __init__(
+        self, adapter: ActingAdapter, conversation: Conversation, warm: _Warm | None
+    ) -> None:
+        self._adapter, self._conversation = adapter, conversation
+        self._client = warm.client if warm else None
+        self._warm = warm is not None
+        self._turn: Turn
+        self._performance: Performance
+        self._well = False
+
+    async def turn(self, turn: Turn) -> None:
+        adapter, said = self._adapter, self._conversation
+        self._turn = turn
+        self._performance = Performance(turn, self._begin, again=adapter.again, retry=adapter.retry)
+        await self._performance.run()
+        said.new += self._performance.done
+        await said.keep()
+        self._well = True
+
+    async def cancel(self) -> None:
+        """Tell the agent to stop."""
+        await self._performance.cancel()
+
+    async def close(self) -> None:
+        """Keep the process if the turn has ended well; else end it."""
+        client, self._client = self._client, None
+        if client is None:
+            return
+        if self._well and client.alive and self._adapter.keep:
+            await self._adapter.put_by(self._turn.context_id, client, self._conversation.parts)
+        else:
+            await client.close()
+
+    async def _begin(self, done: Sequence[Spoken]) -> Performer:
+        """Prompt the process that was kept, or another one with all that it has to know."""
+        lines = self._conversation.lines
+        if self._warm and self._client is not None and not done:
+            self._warm = False
+            return _Kept(self._client, self, lines[-1].text)
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+        self._client = await self._adapter.launch()
+        self._client.begin(lines, done)
+        return self._client
+
+    async def rebuilt(self) -> Client:
+        """Begin another session in place of one that the agent does not know; say so in the log."""
+        self._turn.session.invalidate(SessionReason.LOST)
+        await self._begin(())
+        assert self._client is not None
+        return self._client
+
+
+class _Kept:
+    """The process that was kept: should it not know its session, another one takes its place."""
+
+    def __init__(self, client: Client, session: _Session, text: str) -> None:
+        self._client, self._session = client, session
+        self._first = True
+        client.go_on(text)
+
+    async def event(self) -> Event:
+        try:
+            event = await self._client.event()
+        except SessionLost:
+            if not self._first:
+                raise
+            self._client = await self._session.rebuilt()
+            event = await self._client.event()
+        self._first = False
+        return event
+
+    async def decide(self, call: ToolCall, *, approved: bool) -> None:
+        await self._client.decide(call, approved=approved)
+
+    async def cancel(self) -> None:
+        await self._client.cancel()

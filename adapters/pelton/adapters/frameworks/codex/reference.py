@@ -1,0 +1,33 @@
+"""codex by reference: `codex`, `codex:MODEL`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pelton.adapters.frameworks.codex.adapter import CodexAdapter
+from pelton.adapters.frameworks.serving import as_agent
+from pelton.events.errors import InvalidInput
+from pelton.runtime.agents import Agent
+
+_WORDS: Final = frozenset({"again", "home"})
+
+
+def load(reference: str, **_options: object) -> Agent:
+    """Return the agent that `codex[+again][+home]:[MODEL]` names.
+
+    With `+again`, what a crash has cut off may be done again; with `+home` it has the user's home,
+    where they are logged in.
+
+    Raises:
+        InvalidInput: this is no such reference.
+    """
+    head, _, model = reference.partition(":")
+    words = frozenset(head.split("+")[1:])
+    if unknown := words - _WORDS:
+        raise InvalidInput(f"{reference!r}: {min(unknown)!r} is neither again nor home")
+    adapter = CodexAdapter(
+        thread={"model": model} if model else {},
+        again="again" in words,
+        home=None if "home" in words else {},
+    )
+    return as_agent(adapter, name="codex", description="The coding agent codex.")

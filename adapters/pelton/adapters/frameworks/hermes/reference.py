@@ -1,0 +1,34 @@
+"""Hermes by reference: `hermes:MODEL`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pelton.adapters.frameworks import environments
+from pelton.adapters.frameworks.hermes.adapter import HermesAdapter
+from pelton.adapters.frameworks.serving import as_agent
+from pelton.events.errors import InvalidInput
+from pelton.runtime.agents import Agent
+
+
+def load(reference: str, *, environ: Mapping[str, str]) -> Agent:
+    """Return the agent that `hermes[+again]:MODEL` names.
+
+    `OPENAI_BASE_URL` says where the model is, and `OPENAI_API_KEY` is its key. With `+again`, what
+    a crash has cut off may be done again.
+
+    Raises:
+        InvalidInput: this is no such reference.
+    """
+    head, _, model = reference.partition(":")
+    words = frozenset(head.split("+")[1:])
+    if not model or words - {"again"}:
+        raise InvalidInput(f"{reference!r}: write hermes:MODEL or hermes+again:MODEL")
+    adapter = HermesAdapter(
+        environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1",
+        model,
+        key=environ.get("OPENAI_API_KEY", ""),
+        environment=environments.root(environ) / "hermes",
+        again="again" in words,
+    )
+    return as_agent(adapter, name="hermes", description=f"Hermes with the model {model}.")
