@@ -108,6 +108,7 @@ _OWN: Final = (
         "SessionStart",
         "SessionReason",
         "SessionEntry",
+        "Stage",
     ),
 )
 

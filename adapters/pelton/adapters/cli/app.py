@@ -15,6 +15,7 @@ from pelton.adapters.cli import (
     bisect,
     card,
     chaos,
+    check,
     conversation,
     dead_letters,
     demo,
@@ -34,6 +35,7 @@ from pelton.adapters.cli import (
     render,
     rerun,
     rules,
+    run_agent,
     schedules,
     send,
     serve,
@@ -75,6 +77,8 @@ def pelton(
 
 app.command("dev")(dev.dev)
 app.command("new")(new.new)
+app.command("check")(check.check)
+app.command("run")(run_agent.run_agent)
 app.command("send")(send.send)
 app.command("tasks")(tasks.tasks)
 app.command("show")(tasks.show)

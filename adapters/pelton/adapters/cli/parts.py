@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pelton.adapters.a2a.tls import Tls
     from pelton.adapters.debug.debugger import Debugger
     from pelton.adapters.push.service import Pushing
+    from pelton.runtime.agents import Agent
     from pelton.runtime.clock import World
     from pelton.runtime.jetstream.log import JetStreamLog
     from pelton.runtime.remote import Remote
@@ -161,13 +162,20 @@ async def pushing(settings: Settings, world: World) -> AsyncGenerator[Pushing | 
 
 async def executor(settings: Settings, stop: Stop, ready: Ready) -> None:
     """Run agents until told to stop."""
-    from pelton.adapters.cli.references import load_agent
+    from pelton.adapters.cli.preflight import NotReady, prepared
+    from pelton.events.start import Stage
     from pelton.runtime.clock import RealWorld
     from pelton.runtime.executor import Executor
 
     if not settings.executor.agents:
         raise InvalidInput("there is no agent to run: name one, as in module:name or agent.py")
-    agents = [load_agent(reference) for reference in settings.executor.agents]
+    agents: list[Agent] = []
+    lacking: NotReady | None = None
+    for reference in settings.executor.agents:
+        try:
+            agents.append(await prepared(reference, os.environ))
+        except NotReady as error:
+            lacking = lacking or error  # which the log is told first
     async with open_log(settings, name="executor") as log, remotes(settings) as remote:
         serving = Executor(
             log,
@@ -178,6 +186,9 @@ async def executor(settings: Settings, stop: Stop, ready: Ready) -> None:
             remote=remote,
             embed=embedding(settings),
         )
+        if lacking is not None:
+            await serving.failed(lacking.agent, Stage.PREFLIGHT, lacking)
+            raise lacking
         async with asyncio.TaskGroup() as group:
             running = group.create_task(serving.run(budget=settings.executor.stop_within))
             watching = group.create_task(_stop_executor(serving.stop, stop))

@@ -11,11 +11,12 @@ from pelton.events.errors import InvalidInput
 from pelton.runtime.agents import Agent, slug
 
 
-def load(reference: str, **_options: object) -> Agent:
+def load(reference: str, *, folder: Path | None = None, **_options: object) -> Agent:
     """Return the agent that `cli[+DIALECT][+again]:PROGRAM ARGUMENT…` names.
 
     It is split as a shell splits it, and no shell runs it. With `+again` a run that was cut off by
-    a crash is begun again; the agent's name is the program's.
+    a crash is begun again; the agent's name is the program's. It runs in `folder`, if one is given,
+    and a program with a slash in its name is looked for there.
 
     Raises:
         InvalidInput: this is no such reference.
@@ -29,6 +30,13 @@ def load(reference: str, **_options: object) -> Agent:
     dialects = [word for word in words if word != "again"]
     if len(dialects) > 1:
         raise InvalidInput(f"{reference!r}: a command speaks one dialect")
-    adapter = CliAdapter(command, dialect="".join(dialects), idempotent="again" in words)
+    if folder is not None and command and "/" in command[0]:
+        command[0] = str(folder / command[0])
+    adapter = CliAdapter(
+        command,
+        dialect="".join(dialects),
+        idempotent="again" in words,
+        directory=str(folder) if folder is not None else None,
+    )
     program = Path(command[0]).stem
     return as_agent(adapter, name=slug(program), description=f"The command {program}.")

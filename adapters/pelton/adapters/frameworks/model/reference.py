@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -22,37 +22,49 @@ _OPTIONS: Final = frozenset({"name", "system", "tools"})
 _FORM: Final = "write model:openai/NAME or model:anthropic/NAME, perhaps with ?system=FILE"
 
 
-def load(reference: str, *, environ: Mapping[str, str]) -> Agent:
+def load(
+    reference: str,
+    *,
+    environ: Mapping[str, str],
+    model: str = "",
+    prompt: str = "",
+    tools: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
+) -> Agent:
     """Return the agent that `model:PROVIDER/MODEL[?name=…&system=FILE&tools=module:name]` names.
 
     Where the endpoint is, and its key, the variables say that the providers' own clients read:
     `OPENAI_BASE_URL`, `OPENAI_API_KEY`, `ANTHROPIC_BASE_URL`, `ANTHROPIC_API_KEY`. `tools` names a
-    list of tools, and may be given more than once.
+    list of tools, and may be given more than once. The rest may be said beside the reference, as an
+    agent file does: the `model`, if the reference names none, the system `prompt`, more `tools`,
+    and `options` of each request.
 
     Raises:
         InvalidInput: this is no such reference, or something in it leads nowhere.
     """
     what, _, query = reference.partition(":")[2].partition("?")
-    provider, _, model = what.partition("/")
-    if provider not in _PROVIDERS or not model:
-        raise InvalidInput(f"{reference!r}: {_FORM}")
-    options = parse_qsl(query, keep_blank_values=True)
-    if unknown := {key for key, _ in options} - _OPTIONS:
+    provider, _, name = (what or model).partition("/")
+    if provider not in _PROVIDERS or not name or (what and model):
+        raise InvalidInput(f"{what or model or reference!r}: {_FORM}")
+    asked = parse_qsl(query, keep_blank_values=True)
+    if unknown := {key for key, _ in asked} - _OPTIONS:
         known = ", ".join(sorted(_OPTIONS))
         raise InvalidInput(f"{reference!r}: no option is called {min(unknown)!r}: {known} are")
-    given = dict(options)
+    given = dict(asked)
     url, usual, key = _PROVIDERS[provider]
-    endpoint = Endpoint(provider, environ.get(url) or usual, model, environ.get(key, ""))
-    tools = [
-        each for name, value in options if name == "tools" for each in _tools(value, reference)
-    ]
+    endpoint = Endpoint(
+        provider, environ.get(url) or usual, name, environ.get(key, ""), options or {}
+    )
+    places = (*(value for key, value in asked if key == "tools"), *tools)
     adapter = ModelAdapter(
-        endpoint, system=_system(given.get("system", ""), reference), tools=tools
+        endpoint,
+        system=_system(given.get("system", ""), reference) or prompt,
+        tools=[each for place in places for each in _tools(place, reference)],
     )
     return as_agent(
         adapter,
-        name=given.get("name") or slug(model),
-        description=f"The model {model}.",
+        name=given.get("name") or slug(name),
+        description=f"The model {name}.",
     )
 
 
