@@ -35,7 +35,7 @@ from pelton.runtime.presence import Presence
 from pelton.runtime.prompts import Prompts
 from pelton.runtime.registration import register
 from pelton.runtime.remote import Remote, Remotes
-from pelton.runtime.starting import detail_of, failed, reached, recovered
+from pelton.runtime.starting import failed, reached, recovered
 from pelton.runtime.steps import Steps
 from pelton.runtime.supervised import supervised
 from pelton.runtime.timetable import Timetable, declare
@@ -170,7 +170,6 @@ class Executor:
 
     async def failed(self, agent: str, stage: Stage, error: Exception) -> None:
         """Say that an agent has failed at a stage of its start: operators find it in the log."""
-        logger.error("agent-failed", agent=agent, stage=stage, reason=detail_of(error))
         await self._in_time(failed(self._host, agent, stage, error))
 
     async def _open(self, agent: Agent, stack: AsyncExitStack) -> None:
@@ -231,7 +230,7 @@ class Executor:
             started = agent.checked or agent.opened is not nullcontext
             told = partial(reached, stage=Stage.SERVING) if started else recovered
             await patiently(partial(told, host, name), name)
-            await patiently(partial(prompt, host, agent), name)
+            await self._in_time(prompt(host, agent))  # else it is found unsent, and sent
             await patiently(partial(declare, host, name, agent.schedules), name)
         self.ready.set()
         await self._kept(self._presence.watch, "watch")

@@ -7,16 +7,15 @@ and asked whether it is well.
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Final
 
 import structlog
-from packaging.requirements import Requirement
 
 from pelton.adapters.cli import agent_files
+from pelton.adapters.cli.installed import lacks
 from pelton.adapters.cli.references import KINDS, kind_of, load_agent, loader_of
 from pelton.events.errors import PeltonError
 from pelton.events.events import FailureClass
@@ -76,26 +75,6 @@ def _installed(described: Described) -> Iterator[Check]:
         yield wrong("packages", "; ".join(lacking), f"pip install 'pelton[{extra}]'")
     else:
         yield ok("packages", f"all that the adapter {kind} needs is installed")
-
-
-def lacks(extra: str) -> Iterator[str]:
-    """Yield what an extra of this package needs and is not installed, or not in such a version."""
-    for line in importlib.metadata.requires("pelton") or ():
-        wanted = Requirement(line)
-        marker = wanted.marker
-        if (
-            marker is None
-            or marker.evaluate({"extra": ""})
-            or not marker.evaluate({"extra": extra})
-        ):
-            continue
-        try:
-            found = importlib.metadata.version(wanted.name)
-        except importlib.metadata.PackageNotFoundError:
-            yield f"{wanted.name}{wanted.specifier} is not installed"
-            continue
-        if not wanted.specifier.contains(found, prereleases=True):
-            yield f"{wanted.name} {found} is installed, and {wanted.specifier} is needed"
 
 
 def _files(described: Described) -> Iterator[Check]:
