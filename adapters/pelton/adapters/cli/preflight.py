@@ -67,9 +67,9 @@ def _environment(described: Described, environ: Mapping[str, str]) -> Iterator[C
 
 def _installed(described: Described) -> Iterator[Check]:
     kind = kind_of(described.reference)
-    if not kind:
+    extra = KINDS[kind][1] if kind else ""
+    if not extra:
         return
-    extra = KINDS[kind][1]
     lacking = tuple(lacks(extra))
     if lacking:
         yield wrong("packages", "; ".join(lacking), f"pip install 'pelton[{extra}]'")

@@ -18,9 +18,9 @@ KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "model": ("pelton.adapters.frameworks.model.reference", "model"),
     "langgraph": ("pelton.adapters.frameworks.langgraph.reference", "langgraph"),
     "pydantic-ai": ("pelton.adapters.frameworks.pydantic_ai.reference", "pydantic-ai"),
-    "cli": ("pelton.adapters.frameworks.cli.reference", "cli"),
+    "cli": ("pelton.adapters.frameworks.cli.reference", ""),
 }
-"""For each kind of agent that is no code of pelton's: what loads it, and the extra it needs.
+"""For each kind of agent that is no code of pelton's: what loads it, and its extra if it needs one.
 
 What loads it is a function `load(reference, *, environ, …)`. What an agent file may say for agents
 of a kind are the other parameters that its `load` names: `model`, `prompt`, `tools`, `options`, and
