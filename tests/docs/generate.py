@@ -112,6 +112,9 @@ _OWN: Final = (
         "SessionReason",
         "SessionEntry",
         "Stage",
+        "StepKind",
+        "Equipment",
+        "EquipmentKind",
     ),
 )
 
