@@ -198,9 +198,10 @@ class ExecutorSettings(Section, frozen=True, kw_only=True):
     agents: Annotated[
         tuple[str, ...],
         Meta(
-            description="Agents to run: `module:name`, `path/to/file.py[:name]`, the name of an"
-            " entry point in the group `pelton.agents`, or what brings an agent of another kind,"
-            " such as `model:anthropic/NAME`, `cli:PROGRAM ARGUMENT…`, `sdk:module:Class`."
+            description="Agents to run: `module:name`, `path/to/file.py[:name]`, an agent file"
+            " `agent.toml`, the name of an entry point in the group `pelton.agents`, or what brings"
+            " an agent of another kind, such as `model:anthropic/NAME`, `cli:PROGRAM ARGUMENT…`,"
+            " `sdk:module:Class`."
         ),
     ] = ()
     remotes: Annotated[
