@@ -135,6 +135,7 @@ async def test_a_failed_start_is_told_once_and_is_over_when_it_is_served(
             await failing(log, given)
     failures = [each for each in await told(log) if isinstance(each, AgentStageFailed)]
     assert [each.stage for each in failures] == [Stage.ADAPTER, Stage.ADAPTER]
+    assert len(await told(log)) == len(failures), "and nothing else"
     first, second = failures
     assert first.kind is FailureClass.DEPENDENCY
     assert first.detail == "FileNotFoundError: [Errno 2] No such file or directory: 'parrot'"

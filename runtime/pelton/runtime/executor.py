@@ -173,16 +173,19 @@ class Executor:
         await self._in_time(failed(self._host, agent, stage, error))
 
     async def _open(self, agent: Agent, stack: AsyncExitStack) -> None:
-        """Start what runs an agent."""
-        if agent.checked:
-            await reached(self._host, agent.name, Stage.PREFLIGHT)
+        """Start what runs an agent; what it came through is told once that is done.
+
+        So one that is tried again and again, and fails, does not fill the log.
+        """
+        stages = [Stage.PREFLIGHT] if agent.checked else []
         try:
             await stack.enter_async_context(agent.opened())
         except Exception as error:
             await self.failed(agent.name, Stage.ADAPTER, error)
             raise
         if agent.opened is not nullcontext:
-            await reached(self._host, agent.name, Stage.ADAPTER)
+            stages.append(Stage.ADAPTER)
+        await reached(self._host, agent.name, *stages)
 
     async def _serve(self, budget: float) -> None:
         for agent in self._agents:
@@ -228,8 +231,10 @@ class Executor:
         for agent in self._agents:
             host, name = self._host, agent.name
             started = agent.checked or agent.opened is not nullcontext
-            told = partial(reached, stage=Stage.SERVING) if started else recovered
-            await patiently(partial(told, host, name), name)
+            if started:
+                await patiently(partial(reached, host, name, Stage.SERVING), name)
+            else:
+                await patiently(partial(recovered, host, name), name)
             await self._in_time(prompt(host, agent))  # else it is found unsent, and sent
             await patiently(partial(declare, host, name, agent.schedules), name)
         self.ready.set()

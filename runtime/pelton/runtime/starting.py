@@ -17,14 +17,14 @@ _DEPTH: Final = 5
 """How many causes of an error are told."""
 
 
-async def reached(host: Host, agent: str, stage: Stage) -> None:
-    """Write down that an agent has come to a stage of its start.
+async def reached(host: Host, agent: str, *stages: Stage) -> None:
+    """Write down that an agent has come through stages of its start.
 
     Raises:
         LogError: the log does not take it.
     """
-    event = AgentStageReached(executor=host.executor, stage=stage)
-    await _write(host, agent, lambda _: (event,))
+    events = tuple(AgentStageReached(executor=host.executor, stage=stage) for stage in stages)
+    await _write(host, agent, lambda _: events)
 
 
 async def recovered(host: Host, agent: str) -> None:
