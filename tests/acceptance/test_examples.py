@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.running import WITHIN, Dev, ask, environment, message, pelton
+from tests.acceptance.running import WITHIN, Dev, ask, environment, eventually, message, pelton
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -32,11 +32,12 @@ def variables() -> Generator[dict[str, str]]:
             model.terminate()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(180)
 @pytest.mark.accepts("AS-50")
 def test_an_editor_has_a_graph_find_out(tmp_path: Path, variables: dict[str, str]) -> None:
     room = Path(shutil.copytree(EXAMPLES / "newsroom", tmp_path / "newsroom"))
     with Dev(room, agents=(), **variables) as dev:
+        eventually(lambda: dev.said("ready http"), within=90)  # its framework is slow to load
         dev.ready()
         answer = ask(f"{dev.url}/editor", "SendMessage", message("bakeries"), within=60)
         [part] = answer["task"]["status"]["message"]["parts"]
