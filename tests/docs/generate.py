@@ -368,7 +368,7 @@ def _default_of(field: msgspec.structs.FieldInfo) -> str:
         return "required"
     if field.default is None or isinstance(field.default, Section):
         return "none"
-    default = {} if field.default is msgspec.NODEFAULT else field.default
+    default: Any = {} if field.default is msgspec.NODEFAULT else field.default
     return f"`{msgspec.json.encode(default).decode()}`"
 
 

@@ -17,6 +17,8 @@ from pelton.events.errors import InvalidInput
 from pelton.events.events import (
     AgentPrompted,
     AgentRegistered,
+    AgentStatusChanged,
+    AnyEvent,
     FailureClass,
     ScheduleSet,
 )
@@ -69,6 +71,13 @@ async def told(log: JetStreamLog, subject: str = agent_commits("echo")) -> list[
     ]
 
 
+def place(event: AnyEvent) -> object:
+    """Return what an event is about: a stage, a status, or what its type says."""
+    if isinstance(event, AgentStageReached):
+        return event.stage
+    return event.status if isinstance(event, AgentStatusChanged) else type(event)
+
+
 async def state_of(log: JetStreamLog) -> AgentState:
     return await agents_of(log, WORLD).load("echo")
 
@@ -85,9 +94,7 @@ async def test_each_stage_of_a_start_is_told_in_its_order(log: JetStreamLog) -> 
     client = Client(log)
     async with serving(log, starting()) as executor:
         events = await told(log)
-        assert [
-            getattr(each, "stage", None) or getattr(each, "status", type(each)) for each in events
-        ] == [
+        assert [place(each) for each in events] == [
             *(Stage.PREFLIGHT, Stage.ADAPTER, AgentRegistered, AgentStatus.SERVING),
             *(Stage.SERVING, AgentPrompted),
         ]

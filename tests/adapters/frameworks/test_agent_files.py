@@ -203,7 +203,11 @@ async def test_a_package_that_is_too_old_or_missing_is_named(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asks = ["langgraph>=99; extra == 'langgraph'", "no-such>=2; extra == 'langgraph'", "msgspec"]
-    monkeypatch.setattr("importlib.metadata.requires", lambda _: asks)
+
+    def requires(_: str) -> list[str]:
+        return asks
+
+    monkeypatch.setattr("importlib.metadata.requires", requires)
     agent, checks = await looked(folder, 'adapter = "langgraph:graph.py:graph"', {})
     assert agent is None
     says = checks["packages"].says

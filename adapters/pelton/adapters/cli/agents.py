@@ -65,11 +65,12 @@ def agents(
             ]
 
     found = asyncio.run(run())
-    rows = [
+    nothing: dict[str, str] = {}
+    rows: list[list[str]] = [
         [
             *(each["name"], each["status"], each["since"], str(len(each["executors"]))),
             "?" if each["activeTurns"] is None else str(each["activeTurns"]),
-            *((each["profile"] or {}).get(key, "") for key in ("version", "description")),
+            *((each["profile"] or nothing).get(key, "") for key in ("version", "description")),
         ]
         for each in found
     ]
