@@ -2,11 +2,15 @@
 # nats-server that came with the package. Built in stages; what builds stays behind.
 #
 #   docker build --tag pelton .                     the image
+#   docker build --tag pelton-langgraph --build-arg EXTRAS=langgraph .
+#                                                   one for agents of an adapter, with what it needs
 #   docker build --tag pelton-test --target test .  the same with the tests: docker run pelton-test
 
 ARG PYTHON=python:3.13-slim-bookworm
 
 FROM ${PYTHON} AS build
+# The extras of pelton that are in the image, with spaces between them; without any, all of them.
+ARG EXTRAS=
 WORKDIR /src
 ENV PYTHONDONTWRITEBYTECODE=1 UV_LINK_MODE=copy UV_NO_CACHE=1
 # Every file that is installed has the hash that the lock says. All extras but claude, which is large.
@@ -17,15 +21,16 @@ RUN python -m venv --without-pip /opt/pelton \
  && uv pip install --system --require-hashes --group build --constraint requirements.lock \
  && uv pip install --python /opt/pelton/bin/python --compile-bytecode --require-hashes \
       -r pyproject.toml --constraint requirements.lock \
-      --extra a2a-client --extra gateway --extra grpc --extra langgraph --extra model --extra policy \
-      --extra push --extra pydantic-ai --extra sdk --extra semantic --extra signing
+      $(if [ -z "${EXTRAS}" ]; then sed -n '/^\[project.optional-dependencies\]/,/^$/s/^\([a-z][a-z-]*\) = .*/\1/p' \
+      pyproject.toml | grep -vx claude | sed 's/^/--extra /'; else printf -- '--extra %s ' ${EXTRAS}; fi)
 COPY README.md LICENSE ./
 COPY events events
 COPY projections projections
 COPY runtime runtime
 COPY adapters adapters
 RUN python -m hatchling build -t wheel -d /tmp/wheel \
- && uv pip install --python /opt/pelton/bin/python --compile-bytecode --no-deps /tmp/wheel/*.whl
+ && uv pip install --python /opt/pelton/bin/python --compile-bytecode --no-deps /tmp/wheel/*.whl \
+ && /opt/pelton/bin/python -m pelton.adapters.cli.installed ${EXTRAS}
 
 FROM build AS test
 RUN uv pip install --python /opt/pelton/bin/python --require-hashes -r requirements.lock

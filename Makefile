@@ -168,9 +168,9 @@ lock: $(VENV)/.ready
 		--group dev --group fuzz --group build --universal --python-version 3.11 --generate-hashes \
 		--no-config --quiet --output-file requirements.lock
 
-## image: build the container image `pelton`
+## image: build the container image `pelton`, or that of an adapter: ADAPTER=langgraph
 image:
-	@docker build --tag pelton .
+	@docker build --tag pelton$(addprefix -,$(ADAPTER)) --build-arg EXTRAS="$(ADAPTER)" .
 
 ## test-image: run the tests inside the image, as its user and without a network: PYTEST_ARGS=tests/contract
 test-image:

@@ -21,6 +21,9 @@ import pytest_asyncio
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from pelton.adapters.cli.installed import extras
+from pelton.adapters.cli.installed import main as installed
+from pelton.adapters.cli.references import KINDS
 from pelton.runtime.jetstream.log import JetStreamLog
 from pelton.runtime.log import LogMisconfigured
 from pelton.runtime.server import find_binary
@@ -356,6 +359,30 @@ def test_no_secret_gets_into_a_layer() -> None:
     assert not [line for line in allowed if line.startswith("!.")]
 
 
+@pytest.mark.accepts("AS-68")
+def test_an_image_of_an_adapter_holds_its_extra_and_is_made_only_if_that_loads() -> None:
+    build = stages()["build"]
+    needed = {extra for _, extra in KINDS.values() if extra}
+
+    assert needed <= set(extras())
+    assert "ARG EXTRAS=\n" in build
+    assert "printf -- '--extra %s ' ${EXTRAS}" in build
+    assert build.rstrip().endswith("python -m pelton.adapters.cli.installed ${EXTRAS}")
+
+
+def test_an_extra_that_is_not_whole_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert installed(["model"]) == 0
+    assert installed(["parrot"]) == 1
+    more = {**KINDS, "parrot": ("pelton.adapters.frameworks.parrot", "model")}
+    monkeypatch.setattr("pelton.adapters.cli.installed.KINDS", more)
+    assert installed(["model"]) == 1
+    said = capsys.readouterr().err
+    assert "there is no extra 'parrot'" in said
+    assert "model: pelton.adapters.frameworks.parrot cannot be imported" in said
+
+
 SERVICES = re.split(r"^services:$", COMPOSE, flags=re.MULTILINE)[1]
 
 
@@ -430,6 +457,19 @@ def test_everything_imports_in_the_image_as_a_user_without_rights() -> None:
     )
 
     assert said.split() == ["10001", "False"]
+
+
+@pytest.mark.accepts("AS-68")
+@pytest.mark.parametrize("extra", sorted({extra for _, extra in KINDS.values() if extra}))
+def test_an_image_of_an_adapter_loads_it_as_a_user_without_rights(extra: str) -> None:
+    docker("image", "inspect", f"pelton-{extra}")
+    said = docker(
+        *("run", "--rm", "--read-only", "--network", "none", "--cap-drop", "ALL"),
+        *("--entrypoint", "sh", f"pelton-{extra}", "-c"),
+        f"python -m pelton.adapters.cli.installed {extra} && id -u",
+    )
+
+    assert said.split() == ["10001"]
 
 
 @pytest.mark.accepts("AS-68")

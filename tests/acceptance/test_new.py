@@ -45,3 +45,25 @@ def test_a_name_that_no_agent_can_have_is_refused(tmp_path: Path, name: str) -> 
     done = pelton("new", name, cwd=tmp_path)
     assert done.returncode == 2
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("adapter", ["model", "cli", "langgraph"])
+def test_it_writes_a_file_for_an_adapter(tmp_path: Path, adapter: str) -> None:
+    done = pelton("new", "mine", "--adapter", adapter, cwd=tmp_path)
+    assert "pelton check agent.toml" in done.stdout
+    checked = pelton("check", "agent.toml", "--json", cwd=tmp_path)
+    found = {each["name"]: each["state"] for each in json.loads(checked.stdout)["checks"]}
+    expected = {
+        "model": ("environment", "wrong"),
+        "cli": ("adapter", "ok"),
+        "langgraph": ("agent", "wrong"),
+    }
+    name, state = expected[adapter]
+    assert found[name] == state
+    assert pelton("new", "mine", "--adapter", adapter, cwd=tmp_path).returncode == 1
+
+
+def test_an_adapter_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    done = pelton("new", "mine", "--adapter", "parrot", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "there is no adapter 'parrot'" in done.stderr

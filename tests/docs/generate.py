@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator
 from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, get_type_hints
 
+import msgspec
 import typer
 
 import pelton
@@ -37,7 +38,9 @@ from pelton.events.presence import AgentStatus, Fact
 from pelton.events.schema import schemas
 from pelton.events.secret_kinds import KINDS
 from pelton.events.states import INTERRUPTED, TERMINAL, TRANSITIONS
+from pelton.runtime.agent_file import AgentFile, IdleEntry, ScheduleEntry, TermsEntry
 from pelton.runtime.jetstream.profiles import PROFILES
+from pelton.runtime.setting_types import Section
 from pelton.runtime.settings import settings
 from tests.adapters.frameworks.kits import KITS
 from tests.docs.threats import THREATS, Threat, proofs
@@ -109,6 +112,7 @@ _OWN: Final = (
         "SessionStart",
         "SessionReason",
         "SessionEntry",
+        "Stage",
         "StepKind",
         "Equipment",
         "EquipmentKind",
@@ -344,6 +348,35 @@ def settings_() -> str:
     )
 
 
+def agent_file() -> str:
+    """Return the table of the keys of an agent file."""
+    tables: dict[str, type[Section]] = {
+        "": AgentFile,
+        "idle.": IdleEntry,
+        "schedules[].": ScheduleEntry,
+        "terms.": TermsEntry,
+    }
+    rows = (
+        (f"`{prefix}{field.name}`", _default_of(field), _meaning(kind, field.name))
+        for prefix, kind in tables.items()
+        for field in msgspec.structs.fields(kind)
+    )
+    return table(("key", "default", "meaning"), rows)
+
+
+def _default_of(field: msgspec.structs.FieldInfo) -> str:
+    if field.required:
+        return "required"
+    if field.default is None or isinstance(field.default, Section):
+        return "none"
+    default: Any = {} if field.default is msgspec.NODEFAULT else field.default
+    return f"`{msgspec.json.encode(default).decode()}`"
+
+
+def _meaning(kind: type[Section], name: str) -> str:
+    return str(get_type_hints(kind, include_extras=True)[name].__metadata__[-1].description)
+
+
 def _default(value: object) -> str:
     if value is None:
         return "none"
@@ -439,6 +472,7 @@ def tools_() -> str:
 
 BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "adapters": adapters,
+    "agent-file": agent_file,
     "subjects": subjects_,
     "operations": operations,
     "envelope": envelope,

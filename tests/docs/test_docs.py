@@ -7,8 +7,8 @@ Fenced blocks say by their info string what holds of them:
   of the page on moving, which `test_moving` serves.
 - `console`, `bash`, `sh`: commands. Those of `pelton`, `make` and `python -m` must exist, with
   their options; others must be among `KNOWN`.
-- `json` must be that; `toml settings` is a settings file; `mermaid` is generated; `js` is for
-  browsers, where `tests/browser` runs it.
+- `json` must be that; `toml settings` is a settings file, `toml agent` an agent's; `mermaid` is
+  generated; `js` is for browsers, where `tests/browser` runs it.
 - Without an info string it is a picture. There are no others.
 """
 
@@ -36,6 +36,7 @@ from pelton.events.calls import Call
 from pelton.events.commands import COMMANDS
 from pelton.events.events import EVENTS
 from pelton.projections.ledger import COUNTS
+from pelton.runtime import agent_file
 from pelton.runtime.agents import Agent, agent
 from pelton.runtime.bulk import UNREADABLE
 from pelton.runtime.clock import RealWorld
@@ -55,7 +56,7 @@ FENCE: Final = re.compile(
 )
 KINDS: Final = {
     *("", "python", "python agent", "python greeter", "python server", "console", "bash", "sh"),
-    *("js", "json", "toml settings", "mermaid"),
+    *("js", "json", "toml agent", "toml settings", "mermaid"),
 }
 HEADING: Final = re.compile(r"^#+ (?P<text>.+)$", re.MULTILINE)
 LINK: Final = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
@@ -247,6 +248,9 @@ def test_data_can_be_read_and_settings_are_settings(tmp_path: Path) -> None:
             case ("toml", "settings"):
                 file.write_text(block.code)
                 load(file, environment={})
+            case ("toml", "agent"):
+                file.write_text(block.code)
+                agent_file.load(file)
             case _:
                 pass
 
@@ -305,6 +309,10 @@ def test_every_setting_has_a_row_and_a_text() -> None:
     for setting in settings():
         assert {setting.path, setting.variable} <= found
         assert setting.text, setting.path
+
+
+def test_every_key_of_an_agent_file_has_a_row() -> None:
+    assert set(agent_file.AgentFile.__struct_fields__) <= rows("agent-file.md")
 
 
 def test_every_command_of_the_command_line_has_a_heading_and_help() -> None:

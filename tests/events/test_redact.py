@@ -252,7 +252,7 @@ def test_every_text_of_the_contract_is_an_identity_or_content() -> None:
             "name",
             "params",
         ),
-        *("raw", "reason", "result", "tags", "text", "title", "url", "value"),
+        *("detail", "raw", "reason", "result", "tags", "text", "title", "url", "value"),
         *("documentation_url", "icon_url", "organization"),
     }
     found: set[str] = set()

@@ -33,6 +33,7 @@ from pelton.events.events import (
     AgentStatusChanged,
     AgentTeamChanged,
     AnyEvent,
+    FailureClass,
     KeyClaimed,
     ScheduleFired,
     ScheduleMissed,
@@ -62,6 +63,7 @@ from pelton.events.push import (
 )
 from pelton.events.schedule import Missed, Schedule
 from pelton.events.schedules import ScheduleNotFound
+from pelton.events.start import AgentStageFailed, AgentStageReached, Stage
 from tests.stories import Tape
 
 
@@ -359,6 +361,31 @@ def teams() -> Tape:
     told.commit(AgentStatusChanged(status=AgentStatus.REMOVED, fact=Fact.REMOVED))
     told.commit(AgentRegistered(profile=profile))
     told.commit(AgentTeamChanged(team="green"))
+    return tape
+
+
+def starts() -> Tape:
+    """An agent that is started at the third try, and whose executor then fails to hear."""
+    tape = Tape()
+    told = Beside(subjects.AGENT, tape)
+    profile = AgentProfile(
+        name="echo", title="Echo", description="Says it again.", version="1.0", skills=()
+    )
+
+    def failed(stage: Stage, kind: FailureClass, detail: str) -> None:
+        told.commit(AgentStageFailed(executor="one", stage=stage, kind=kind, detail=detail))
+
+    def reached(stage: Stage) -> None:
+        told.commit(AgentStageReached(executor="one", stage=stage))
+
+    failed(Stage.PREFLIGHT, FailureClass.VALIDATION, "KEY is not set")
+    reached(Stage.PREFLIGHT)
+    failed(Stage.ADAPTER, FailureClass.DEPENDENCY, "there is no program 'parrot'")
+    reached(Stage.PREFLIGHT)
+    reached(Stage.ADAPTER)
+    told.commit(AgentRegistered(profile=profile))
+    reached(Stage.SERVING)
+    failed(Stage.SERVING, FailureClass.INTERNAL, "KeyError: 'bell'")
     return tape
 
 

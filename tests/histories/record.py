@@ -99,6 +99,8 @@ def portrait_beside(state: AgentState | Schedules) -> Any:
         }
         if state.team or state.declared_team:
             own |= {"team": state.team, "declaredTeam": state.declared_team}
+        if state.trouble:
+            own |= {"trouble": state.trouble.event, "troubleAt": state.trouble.at}
     else:
         own = {
             "handled": state.handled,

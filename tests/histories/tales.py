@@ -33,6 +33,7 @@ from tests.histories.aggregates import (
     memories,
     push,
     schedules,
+    starts,
     teams,
 )
 from tests.stories import Story, Tape
@@ -386,5 +387,6 @@ TALES: Final[dict[str, Callable[[], Tape]]] = {
     "framework-sessions": framework_sessions,
     "usage": usage,
     "teams": teams,
+    "starts": starts,
     "memories": memories,
 }

@@ -17,6 +17,7 @@ from pelton.events.events import (
     AnyEvent,
 )
 from pelton.events.presence import AgentStatus, Fact, follow
+from pelton.events.start import AgentStageFailed, AgentStageReached, Stage
 from pelton.events.upcast import decode_commit
 
 
@@ -27,14 +28,22 @@ class Prompted(msgspec.Struct, frozen=True, kw_only=True):
     cause: Commit
 
 
+class Trouble(msgspec.Struct, frozen=True, kw_only=True):
+    """What went wrong last with starting an agent or keeping it served; `at` is RFC 3339."""
+
+    event: AgentStageFailed
+    at: str
+
+
 class AgentState(Chained, frozen=True, kw_only=True):
     """An agent as its commits make it.
 
     `profile` is the one in force, None if it never had one, and `registered` the stream sequence of
     the commit that says so; `life` counts its lives; `since` is when it came to its `status`
     (RFC 3339); `prompted` is there once it got its initial prompt in this life. `team` is the one
-    that it is in, empty if none, and `declared_team` what its code has last asked for. An agent of
-    which nothing is known was removed, as it were.
+    that it is in, empty if none, and `declared_team` what its code has last asked for. `trouble` is
+    there until an executor has come to serve it after that. An agent of which nothing is known was
+    removed, as it were.
     """
 
     profile: AgentProfile | None = None
@@ -45,6 +54,7 @@ class AgentState(Chained, frozen=True, kw_only=True):
     prompted: Prompted | None = None
     team: str = ""
     declared_team: str = ""
+    trouble: Trouble | None = None
 
 
 def fold(state: AgentState, sequence: int, data: bytes) -> AgentState:
@@ -70,12 +80,18 @@ def _apply(state: AgentState, event: AnyEvent, commit: Commit) -> AgentState:
             state = replace(state, profile=event.profile, registered=state.head)
             return _at(state, follow(state.status, Fact.REGISTERED), commit)
         case AgentStatusChanged():
+            if event.status is AgentStatus.REMOVED:
+                state = replace(state, trouble=None)
             return _at(state, event.status, commit)
         case AgentPrompted():
             return replace(state, prompted=Prompted(event=event, cause=commit))
         case AgentTeamChanged():
             declared = event.team if event.declared else state.declared_team
             return replace(state, team=event.team, declared_team=declared)
+        case AgentStageFailed():
+            return replace(state, trouble=Trouble(event=event, at=commit.time))
+        case AgentStageReached(stage=Stage.SERVING):
+            return replace(state, trouble=None)
         case _:
             return state
 

@@ -9,43 +9,22 @@ from __future__ import annotations
 import enum
 from typing import Any, Final
 
-from pelton.events.a2a import A2A, Artifact, BlobRef, Count, JsonObject, Message, TaskStatus
+from pelton.events.a2a import Artifact, BlobRef, Count, JsonObject, Message, TaskStatus
 from pelton.events.access import AccessEvent
 from pelton.events.card import AgentProfile
 from pelton.events.delegation import Delegation, TaskOutcome
 from pelton.events.equipment import Equipment
 from pelton.events.event import Event
 from pelton.events.event import TaskEvent as TaskEvent  # noqa: PLC0414  it is one of these
+from pelton.events.failure import Failure as Failure  # noqa: PLC0414  they belong to these
+from pelton.events.failure import FailureClass as FailureClass  # noqa: PLC0414
 from pelton.events.memory import AnyMemoryEvent
 from pelton.events.presence import AgentStatus, Fact
 from pelton.events.push import AnyPushEvent
 from pelton.events.schedule import Schedule
 from pelton.events.session import AnySessionEvent
+from pelton.events.start import AnyStartEvent
 from pelton.events.step import StepKind
-
-
-class FailureClass(enum.StrEnum):
-    """Why a turn or a step failed, as far as it decides what to do next."""
-
-    TIMEOUT = "timeout"
-    VALIDATION = "validation"
-    AUTHORISATION = "authorisation"
-    POLICY = "policy"
-    PROVIDER = "provider"
-    DEPENDENCY = "dependency-unavailable"
-    SESSION_LOST = "session-lost"
-    AGENT = "agent"
-    NONDETERMINISM = "nondeterminism"
-    OUTCOME_UNKNOWN = "outcome-unknown"
-    INTERNAL = "internal"
-
-
-class Failure(A2A, frozen=True, kw_only=True):
-    """A failure: its class, what a client may read, and the exception's type for the developer."""
-
-    kind: FailureClass
-    message: str
-    exception: str = ""
 
 
 class Outcome(enum.StrEnum):
@@ -469,7 +448,9 @@ DomainEvent = (
 )
 """The events of contexts and agents."""
 
-AnyEvent = DomainEvent | AccessEvent | AnyPushEvent | AnyMemoryEvent | AnySessionEvent
+AnyEvent = (
+    DomainEvent | AnyStartEvent | AccessEvent | AnyPushEvent | AnyMemoryEvent | AnySessionEvent
+)
 
 EVENTS: Final[tuple[type[AnyEvent], ...]] = AnyEvent.__args__
 """All events, in the order of the documentation."""

@@ -13,11 +13,11 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast, overload
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast, overload
 
 from pelton.events.card import AgentExtension, AgentProfile, AgentSkill
 from pelton.events.commands import WhenBusy
-from pelton.events.errors import InvalidInput
+from pelton.events.errors import InvalidInput, PeltonError
 from pelton.events.events import FailureClass
 from pelton.events.ids import check_agent
 from pelton.events.retries import Retry
@@ -70,6 +70,23 @@ class Terms:
     degraded_after: int = 3
 
 
+class Health(NamedTuple):
+    """Whether a turn could be run now, as far as can be told without one; `detail` says why not.
+
+    What is `passing` may be over soon by itself, as what a network has. `fix` is what to do.
+    """
+
+    ok: bool
+    detail: str = ""
+    passing: bool = False
+    fix: str = ""
+
+
+async def well() -> Health:
+    """Return that a turn could be run: plain code needs nothing."""
+    return Health(ok=True)
+
+
 DEFAULT: Final = Terms()
 """The terms of an agent that names none."""
 
@@ -82,7 +99,8 @@ class Agent:
     it begins; `options` is JSON that its turns get (`Turn.options`), such as its model and prompt;
     `team` is whose memory it shares, if its code names one. An executor enters what `opened`
     returns before it serves the agent, and leaves it when no turn of its runs any more: what the
-    agent needs as long as it is served.
+    agent needs as long as it is served. `health` looks whether that is to be had. `checked` says
+    that all it needs was looked for before it was loaded, as its file says (`agent_file`).
     """
 
     profile: AgentProfile
@@ -93,6 +111,8 @@ class Agent:
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     team: str = ""
     opened: Callable[[], AbstractAsyncContextManager[object]] = nullcontext
+    health: Callable[[], Awaitable[Health]] = well
+    checked: bool = False
 
     @property
     def name(self) -> str:
@@ -245,7 +265,16 @@ def _module(place: str, reference: str) -> object:
     except ModuleNotFoundError as error:
         if error.name and (place == error.name or place.startswith(error.name + ".")):
             raise InvalidInput(f"{reference!r}: there is no module {place!r}") from error
+        raise _broken(reference, error) from error
+    except PeltonError:
         raise
+    except Exception as error:
+        raise _broken(reference, error) from error
+
+
+def _broken(reference: str, error: Exception) -> InvalidInput:
+    """Return the error for code that fails while it is imported, with what it said."""
+    return InvalidInput(f"{reference!r} cannot be imported: {type(error).__name__}: {error}")
 
 
 def _file(path: Path) -> object:
@@ -258,7 +287,12 @@ def _file(path: Path) -> object:
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     sys.path.insert(0, str(path.resolve().parent))  # so that it can import its neighbours
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except PeltonError:
+        raise
+    except Exception as error:
+        raise _broken(str(path), error) from error
     return module
 
 

@@ -45,21 +45,30 @@ _SHAPE: Final[Mapping[str, Any]] = {
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that was looked at. `remedy` is what to do, if there is anything."""
+    """One thing that was looked at. `remedy` is what to do, if there is anything.
+
+    What is `wrong` keeps something from working; `warn` is to be looked at, and keeps nothing.
+    """
 
     name: str
-    state: Literal["ok", "wrong", "unknown"]
+    state: Literal["ok", "warn", "wrong", "unknown"]
     says: str
     remedy: str = ""
 
 
-def _ok(name: str, says: str) -> Check:
+def ok(name: str, says: str) -> Check:
+    """Return the check that found nothing wrong."""
     return Check(name=name, state="ok", says=says)
 
 
 def wrong(name: str, says: str, remedy: str) -> Check:
     """Return the check that found something wrong."""
     return Check(name=name, state="wrong", says=says, remedy=remedy)
+
+
+def warn(name: str, says: str, remedy: str) -> Check:
+    """Return the check that found something to look at."""
+    return Check(name=name, state="warn", says=says, remedy=remedy)
 
 
 def _unknown(name: str, says: str, remedy: str) -> Check:
@@ -84,7 +93,7 @@ async def diagnose(
         async with connect(
             url, world=world, name="doctor", credentials=credentials, within=WITHIN
         ) as connection:
-            yield _ok("server", "it answers, and takes our credentials")
+            yield ok("server", "it answers, and takes our credentials")
             async for check in _account(connection, profile, monitoring, world):
                 yield check
                 if check.name in ("jetstream", "log") and check.state == "wrong":
@@ -98,7 +107,7 @@ async def diagnose(
         async with JetStreamLog.open(
             url, profile=profile, credentials=credentials, migrate=False, world=world, name="doctor"
         ) as log:
-            yield _ok("version", "the streams are of the version that this pelton needs")
+            yield ok("version", "the streams are of the version that this pelton needs")
             for name, attempt in _permissions(log).items():
                 yield await _permitted(name, attempt)
     except PeltonError as error:
@@ -125,7 +134,7 @@ async def _account(
             "switch it on for this account (jetstream: enabled)",
         )
         return
-    yield _ok("jetstream", f"it is on, with {account['streams']} streams")
+    yield ok("jetstream", f"it is on, with {account['streams']} streams")
     yield _limits(account)
     yield await _sync(profile, monitoring)
     if monitoring:
@@ -143,12 +152,12 @@ def _limits(account: Mapping[str, Any]) -> Check:
             f"{used} of the {most} bytes that this account may store are used",
             "raise the account's limit before it is reached: then nothing is accepted any more",
         )
-    return _ok("storage", f"{used} bytes" + (f" of {most}" if most > 0 else ", without a limit"))
+    return ok("storage", f"{used} bytes" + (f" of {most}" if most > 0 else ", without a limit"))
 
 
 async def _sync(profile: Profile, monitoring: str) -> Check:
     if profile.sync != ALWAYS:
-        return _ok("sync", f"the profile {profile.name} does not ask for it")
+        return ok("sync", f"the profile {profile.name} does not ask for it")
     if not monitoring:
         return _unknown(
             "sync",
@@ -164,7 +173,7 @@ async def _sync(profile: Profile, monitoring: str) -> Check:
             "mend nats.monitoring",
         )
     if shown.get("config", {}).get("sync_always"):
-        return _ok("sync", "the server syncs each record to disk before it acknowledges it")
+        return ok("sync", "the server syncs each record to disk before it acknowledges it")
     return wrong(
         "sync",
         f"the server syncs now and then, and the profile {profile.name} promises more:"
@@ -196,7 +205,7 @@ async def _health(monitoring: str) -> Check:
             "mend nats.monitoring",
         )
     if shown.get("status") == "ok":
-        return _ok("health", "the server says that it is well")
+        return ok("health", "the server says that it is well")
     return wrong(
         "health",
         f"the server says: {shown.get('error', 'that it is not well')}",
@@ -249,7 +258,7 @@ def _log(info: Mapping[str, Any], profile: Profile, world: World) -> list[Check]
             "restore it from a copy: somebody may need what is gone",
         )
         if gone
-        else _ok("log", f"{state['messages']} records, {state['bytes']} bytes")
+        else ok("log", f"{state['messages']} records, {state['bytes']} bytes")
     ]
     if config["num_replicas"] < profile.replicas:
         checks.append(
@@ -262,7 +271,7 @@ def _log(info: Mapping[str, Any], profile: Profile, world: World) -> list[Check]
         )
     away = abs((_moment(info["ts"]) - world.now()).total_seconds())
     checks.append(
-        _ok("clock", f"the server's differs by {away:.3f} s")
+        ok("clock", f"the server's differs by {away:.3f} s")
         if away < _CLOCK
         else wrong(
             "clock",
@@ -289,7 +298,7 @@ def disk(data: Path) -> Check:
     says = f"{usage.free / _FREE:.1f} GiB of {usage.total / _FREE:.1f} are free"
     if usage.free < _FREE:
         return wrong("disk", says, "make room: a full disk stops the log, and all work with it")
-    return _ok("disk", says)
+    return ok("disk", says)
 
 
 def _permissions(log: Log) -> Mapping[str, Callable[[], Awaitable[object]]]:
@@ -328,4 +337,4 @@ async def _permitted(name: str, attempt: Callable[[], Awaitable[object]]) -> Che
             why(error),
             "give the user the permissions in nats.conf",
         )
-    return _ok(f"may {name}", "it works")
+    return ok(f"may {name}", "it works")

@@ -8,8 +8,9 @@ outlives its first commit.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
@@ -18,12 +19,14 @@ from pelton.events import subjects
 from pelton.events.errors import InvalidInput, PeltonError
 from pelton.events.events import TurnEnded
 from pelton.events.presence import Beat
+from pelton.events.start import Stage
 from pelton.runtime.agents import Agent
 from pelton.runtime.aggregates import agents_of, schedules_of
 from pelton.runtime.assignment import Host
 from pelton.runtime.attempt import SETTLE
 from pelton.runtime.clock import World
 from pelton.runtime.contexts import Contexts
+from pelton.runtime.initial import prompt
 from pelton.runtime.log import Bell, Bells, Conflict, Log, LogUnavailable
 from pelton.runtime.memories import Memories
 from pelton.runtime.model_gateway import ModelGateway
@@ -33,7 +36,9 @@ from pelton.runtime.presence import Presence
 from pelton.runtime.prompts import Prompts
 from pelton.runtime.registration import register
 from pelton.runtime.remote import Remote, Remotes
+from pelton.runtime.starting import failed, reached, recovered
 from pelton.runtime.steps import Steps
+from pelton.runtime.supervised import supervised
 from pelton.runtime.timetable import Timetable, declare
 from pelton.runtime.work import HandedBack, Work
 
@@ -138,7 +143,7 @@ class Executor:
         """How many bells rang here that had rung before: timers, retries, and what others lost."""
         self._presence = Presence(self._host, agents, left=self._leave)
         self.ready = asyncio.Event()
-        """Set once its agents are registered and their bells heard."""
+        """Set once its agents are registered, their bells heard, and both is said."""
 
     @property
     def active(self) -> int:
@@ -163,9 +168,28 @@ class Executor:
         await self._presence.say(Beat.STARTING)
         async with AsyncExitStack() as stack:
             for agent in self._agents:
-                await stack.enter_async_context(agent.opened())
+                await self._open(agent, stack)
             await self._serve(budget)
         logger.info("executor-stopped", executor=self.id, rang_again=self.rang_again)
+
+    async def failed(self, agent: str, stage: Stage, error: Exception) -> None:
+        """Say that an agent has failed at a stage of its start: operators find it in the log."""
+        await self._in_time(failed(self._host, agent, stage, error))
+
+    async def _open(self, agent: Agent, stack: AsyncExitStack) -> None:
+        """Start what runs an agent; what it came through is told once that is done.
+
+        So one that is tried again and again, and fails, does not fill the log.
+        """
+        stages = [Stage.PREFLIGHT] if agent.checked else []
+        try:
+            await stack.enter_async_context(agent.opened())
+        except Exception as error:
+            await self.failed(agent.name, Stage.ADAPTER, error)
+            raise
+        if agent.opened is not nullcontext:
+            stages.append(Stage.ADAPTER)
+        await reached(self._host, agent.name, *stages)
 
     async def _serve(self, budget: float) -> None:
         for agent in self._agents:
@@ -177,7 +201,6 @@ class Executor:
                 source=self._host.source,
                 tenant=self._tenant,
             )
-            await declare(self._host, agent.name, agent.schedules)
         async with AsyncExitStack() as stack:
             heard = [
                 (agent, await stack.enter_async_context(self._bells(agent)))
@@ -188,27 +211,54 @@ class Executor:
             stack.push_async_callback(self._host.memories.aclose)
             async with asyncio.TaskGroup() as group:
                 for agent, bells in heard:
-                    loop = group.create_task(self._hear(agent, bells))
-                    self._heard[agent.name] = bells, loop
-                lasting = (self._beat(), self._presence.stay(), self._watch())
+                    hearing = self._kept(partial(self._hear, agent, bells), "hear", agent)
+                    self._heard[agent.name] = bells, group.create_task(hearing)
+                lasting = (
+                    self._kept(self._beat, "beat"),
+                    self._kept(self._presence.stay, "stay"),
+                    self._watch(),
+                )
                 background = [group.create_task(each) for each in lasting]
-                self.ready.set()
                 await self._stopping.wait()
                 for name in tuple(self._heard):
                     await self._leave(name)
                 if self._tasks:
-                    await self._say_goodbye(self._presence.drain())
+                    await self._in_time(self._presence.drain())
                 await self._finish(budget)
                 for each in background:
                     each.cancel()
-                await self._say_goodbye(self._presence.leave())
+                await self._in_time(self._presence.leave())
 
     async def _watch(self) -> None:
-        await patiently(lambda: self._presence.say(Beat.SERVING), "presence")
-        await self._presence.watch()
+        """Say that the agents are served, then what they are told unasked; see to all from then."""
+        await patiently(self._presence.serve, "presence")
+        for agent in self._agents:
+            host, name = self._host, agent.name
+            started = agent.checked or agent.opened is not nullcontext
+            if started:
+                await patiently(partial(reached, host, name, Stage.SERVING), name)
+            else:
+                await patiently(partial(recovered, host, name), name)
+            await self._in_time(prompt(host, agent))  # else it is found unsent, and sent
+            await patiently(partial(declare, host, name, agent.schedules), name)
+        self.ready.set()
+        await self._kept(self._presence.watch, "watch")
 
-    async def _say_goodbye(self, saying: Coroutine[Any, Any, None]) -> None:
-        """Say how this executor leaves; others see it all the same, only later."""
+    async def _kept(
+        self, loop: Callable[[], Awaitable[None]], what: str, agent: Agent | None = None
+    ) -> None:
+        """Run a loop of this executor; a crash of it degrades its agents, and it begins anew."""
+        concerned = self._agents if agent is None else (agent,)
+
+        async def crashed(error: Exception) -> None:
+            for each in concerned:
+                self._presence.troubled(each.name)
+                await self.failed(each.name, Stage.SERVING, error)
+
+        await supervised(loop, what, world=self._world, crashed=crashed)
+
+    async def _in_time(self, saying: Coroutine[Any, Any, None]) -> None:
+        """Write down what others can do without: they see it later, or in what is logged here."""
         try:
             async with asyncio.timeout(self._patience):
                 await saying

@@ -94,6 +94,11 @@ class Presence:
                 pause /= 3
                 logger.warning("cannot-keep-presence", reason=why(error))
 
+    async def serve(self) -> None:
+        """Say that it serves: whoever asks is answered."""
+        await self.say(Beat.SERVING)
+        await self._witness_own()
+
     async def drain(self) -> None:
         """Say that it takes nothing more; others may serve on."""
         await self.say(Beat.DRAINING)
@@ -132,6 +137,11 @@ class Presence:
             self._facts.put_nowait((agent, Fact.TROUBLED))
         elif good and self._roster.state(agent).status is AgentStatus.DEGRADED:
             self._facts.put_nowait((agent, Fact.WELL))
+
+    def troubled(self, agent: str) -> None:
+        """Take note that an agent is not served here as it should be."""
+        if agent in self._agents:
+            self._facts.put_nowait((agent, Fact.TROUBLED))
 
     async def watch(self) -> None:
         """Write what is seen of all agents; for ever."""

@@ -43,7 +43,7 @@ async def register(
             said = (*said, AgentTeamChanged(team=team, declared=True))
         return said
 
-    await _change(agents, profile.name, decide, world=world, source=source, tenant=tenant)
+    await change(agents, profile.name, decide, world=world, source=source, tenant=tenant)
 
 
 async def move(
@@ -70,10 +70,10 @@ async def move(
             raise UnknownAgent(f"there is no agent {agent!r}: pelton agents lists them")
         return () if state.team == team else (AgentTeamChanged(team=team),)
 
-    return await _change(agents, agent, decide, world=world, source=source, tenant=tenant)
+    return await change(agents, agent, decide, world=world, source=source, tenant=tenant)
 
 
-async def _change(
+async def change(
     agents: Aggregates[AgentState],
     agent: str,
     decide: Callable[[AgentState], tuple[AnyEvent, ...]],
@@ -82,6 +82,11 @@ async def _change(
     source: str,
     tenant: str,
 ) -> AgentState:
+    """Write what is decided of an agent as it stands, if anything is; return how it stands then.
+
+    Raises:
+        LogError: the log does not take it.
+    """
     while True:  # ends: every round that conflicts, somebody else has written
         state = await agents.load(agent)
         events = decide(state)

@@ -44,6 +44,16 @@ class Roster:
         found = (known for _, known in sorted(self._known.items()))
         return (known for known in found if known.state.status is not AgentStatus.REMOVED)
 
+    @property
+    def failing(self) -> Iterator[Known]:
+        """Yield all that are not registered, and that somebody has failed to start, by name."""
+        found = (known for _, known in sorted(self._known.items()))
+        return (
+            known
+            for known in found
+            if known.state.status is AgentStatus.REMOVED and known.state.trouble is not None
+        )
+
     def state(self, name: str) -> AgentState:
         """Return the state of an agent, whether or not there is one."""
         known = self._known.get(name)

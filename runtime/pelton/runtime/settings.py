@@ -6,15 +6,11 @@ What is wrong is an error that names the place: `pelton.toml: bridge.http: expec
 
 from __future__ import annotations
 
-import difflib
-import re
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import (
     Annotated,
     Any,
-    ClassVar,
     Final,
     Literal,
     NamedTuple,
@@ -27,7 +23,6 @@ from typing import (
 import msgspec
 from msgspec import Meta
 
-from pelton.events.errors import PeltonError
 from pelton.runtime.auth_settings import (
     TENANT,
     AuthSettings,
@@ -44,18 +39,14 @@ from pelton.runtime.push_settings import PushSettings
 from pelton.runtime.setting_types import Address as Address  # noqa: PLC0414  who loads settings
 from pelton.runtime.setting_types import Secret as Secret  # noqa: PLC0414  needs these too
 from pelton.runtime.setting_types import Section
+from pelton.runtime.toml import SettingsError as SettingsError  # noqa: PLC0414  who loads raises it
+from pelton.runtime.toml import fault, hint, read
 
 FILE: Final = "pelton.toml"
 """The settings file that is read if it is there."""
 
 _PREFIX: Final = "PELTON_"
 _ORIGIN: Final = r"^https?://[^/@?#\s]+$"
-
-
-class SettingsError(PeltonError):
-    """A setting is wrong: the text names the file or variable, the setting, and what it may be."""
-
-    code: ClassVar[str] = "settings"
 
 
 class NatsSettings(Section, frozen=True, kw_only=True):
@@ -209,9 +200,10 @@ class ExecutorSettings(Section, frozen=True, kw_only=True):
     agents: Annotated[
         tuple[str, ...],
         Meta(
-            description="Agents to run: `module:name`, `path/to/file.py[:name]`, the name of an"
-            " entry point in the group `pelton.agents`, or what brings an agent of another kind,"
-            " such as `model:anthropic/NAME`, `cli:PROGRAM ARGUMENT…`, `sdk:module:Class`."
+            description="Agents to run: `module:name`, `path/to/file.py[:name]`, an agent file"
+            " `agent.toml`, the name of an entry point in the group `pelton.agents`, or what brings"
+            " an agent of another kind, such as `model:anthropic/NAME`, `cli:PROGRAM ARGUMENT…`,"
+            " `sdk:module:Class`."
         ),
     ] = ()
     remotes: Annotated[
@@ -224,7 +216,7 @@ class ExecutorSettings(Section, frozen=True, kw_only=True):
     ] = ()
     environments: Annotated[
         str,
-        Meta(description="Where `pelton adapters install` puts what it makes; else `~/.local`."),
+        Meta(description="Where `pelton adapters install` puts what it makes, or `~/.local`."),
     ] = ""
     capacity: Annotated[
         int, Meta(ge=1, description="How many contexts one executor works on at once.")
@@ -418,7 +410,7 @@ def load(
         SettingsError: the file cannot be read, or a setting is unknown or has a wrong value.
     """
     known = {each.path: each for each in settings()}
-    values = _read(file) if file or Path(FILE).exists() else {}
+    values = read(file or Path(FILE)) if file or Path(FILE).exists() else {}
     source = str(file or FILE)
     _convert(values, Settings, source, known)  # first by itself: its errors are the file's
     for name, text in _overrides(environment, known).items():
@@ -434,17 +426,6 @@ def load(
     return merged
 
 
-def _read(file: Path | None) -> dict[str, Any]:
-    path = file or Path(FILE)
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise SettingsError(f"{path}: cannot be read: {reason}") from error
-    except (ValueError, RecursionError) as error:  # a number may have too many digits
-        raise SettingsError(f"{path}: is not TOML: {error}") from error
-
-
 def _overrides(environment: Mapping[str, str], known: Mapping[str, Setting]) -> dict[str, str]:
     """Return the settings that the environment overrides, by path."""
     paths = {each.variable: each.path for each in known.values()}
@@ -453,7 +434,7 @@ def _overrides(environment: Mapping[str, str], known: Mapping[str, Setting]) -> 
         if name in paths:
             found[paths[name]] = text
         elif name.startswith(_PREFIX):
-            raise SettingsError(f"{name}: there is no such setting{_hint(name, paths)}")
+            raise SettingsError(f"{name}: there is no such setting{hint(name, paths)}")
     return found
 
 
@@ -462,11 +443,6 @@ def _put(values: dict[str, Any], path: str, value: object) -> None:
     for section in sections:
         values = values.setdefault(section, {})
     values[name] = value
-
-
-def _hint(name: str, names: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _from_text(kind: type, value: Any) -> Any:
@@ -478,27 +454,19 @@ def _from_text(kind: type, value: Any) -> Any:
     return Secret(value) if kind is Secret else Address.parse(value)
 
 
-_PLACE: Final = re.compile(r"(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?", re.DOTALL)
-_UNKNOWN: Final = re.compile(r"Object contains unknown field `(?P<name>.*)`")
-
-
 def _convert(
     value: object, kind: Any, source: str, known: Mapping[str, Setting], *, strict: bool = True
 ) -> Any:
     try:
         return msgspec.convert(value, kind, strict=strict, dec_hook=_from_text)
     except msgspec.ValidationError as error:
-        match = _PLACE.fullmatch(str(error))
-        assert match  # the pattern matches every text
-        what, path = match["what"], match["path"] or ""
-    if unknown := _UNKNOWN.fullmatch(what):
-        path = f"{path}.{unknown['name']}".lstrip(".")
+        found = fault(error)
+    path, what = found.path, found.says
+    if found.unknown:
         sections = {each.rpartition(".")[0] for each in known} - {""}
-        what = f"there is no such setting{_hint(path, [*known, *sections])}"
-    elif what.startswith("Invalid enum value"):
+        what = f"there is no such setting{hint(path, [*known, *sections])}"
+    elif what.startswith("invalid enum value"):
         choices = known[path].type if path in known else kind
         what = f"use one of {', '.join(get_args(choices.__origin__))}"
-    else:
-        what = what[:1].lower() + what[1:].replace("`", "")
     where = ": ".join(part for part in (source, path) if part)
     raise SettingsError(f"{where}: {what}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -20,10 +21,12 @@ from pelton.adapters.api.routes import ROUTES
 from pelton.adapters.api.shapes import TaskQuery
 from pelton.events import subjects
 from pelton.events.errors import InvalidInput
+from pelton.events.events import FailureClass
 from pelton.events.ids import task_id
 from pelton.events.memory import CauseKind, MemoryCause, MemoryScope
 from pelton.events.principal import Scope
 from pelton.events.remembering import CommitMemory
+from pelton.events.start import AgentStageFailed, Stage
 from pelton.runtime.aggregates import agents_of, own
 from pelton.runtime.clock import RealWorld
 from pelton.runtime.memories import Memories
@@ -266,6 +269,44 @@ async def test_a_task_is_shown_with_what_it_has(place: Town) -> None:
     assert (shown["agent"], shown["owner"], shown["turns"]) == ("echo", "anna", 1)
     agent = (await place.ask("GET", "/v1/agents/echo", "anna")).json()
     assert agent["url"] == f"{place.url}/echo"
+
+
+@pytest.mark.accepts("AS-28", "AS-69")
+async def test_what_went_wrong_with_a_start_is_for_operators_and_its_class_for_all(
+    place: Town,
+) -> None:
+    agents = agents_of(place.logs[ACME], WORLD)
+    for name in ("echo", "parrot"):
+        failed = AgentStageFailed(
+            executor="one",
+            stage=Stage.ADAPTER,
+            kind=FailureClass.DEPENDENCY,
+            detail="there is no program '/opt/parrot'",
+        )
+        state = await agents.load(name)
+        await agents.append(state, (failed,), origin=own("test", ACME, WORLD.new_id()))
+
+    async def shown() -> list[Any]:
+        items: list[Any] = (await place.ask("GET", "/v1/agents", "olga")).json()["items"]
+        return [each["lastError"] for each in items if each["name"] in ("echo", "parrot")]
+
+    async with asyncio.timeout(10):
+        while None in (found := await shown()) or len(found) < 2:
+            await asyncio.sleep(0.02)
+    assert [each["detail"] for each in found] == ["there is no program '/opt/parrot'"] * 2
+    listed = (await place.ask("GET", "/v1/agents", "anna")).json()
+    assert "parrot" not in str(listed)
+    [error] = [each["lastError"] for each in listed["items"] if each["name"] == "echo"]
+    assert error == {
+        "at": error["at"],
+        "stage": "adapter",
+        "kind": "dependency-unavailable",
+        "detail": "",
+    }
+    assert (await place.ask("GET", "/v1/agents/parrot", "anna")).status_code == 404
+    unstarted = (await place.ask("GET", "/v1/agents/parrot", "olga")).json()
+    assert (unstarted["profile"], unstarted["status"]) == (None, "removed")
+    assert [*schema("AgentView").iter_errors(unstarted)] == []
 
 
 async def test_the_document_is_served_and_names_every_route(place: Town) -> None:

@@ -110,7 +110,7 @@ async def test_another_process_goes_on_with_what_is_recorded(
                 assert await process.wait() == -9
         before = [e.key for e in await client.events(context) if isinstance(e, StepCompleted)]
         effects_before = effects.read_text()
-        async with serving(log, kit.agent(model.url), patience=1.0):
+        async with kit.served(log, model.url, patience=1.0):
             task = await client.settled(context, id_, within=20)
     events = await client.events(context)
     assert task.status.state is TaskState.COMPLETED

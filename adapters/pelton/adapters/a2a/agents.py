@@ -48,6 +48,11 @@ class Agents:
             return None
         return Registered(known.state.profile, known.since)
 
+    @property
+    def failing(self) -> Iterator[str]:
+        """Yield the names of those that are not registered and could not be started."""
+        return (known.state.agent for known in self._roster.failing)
+
     def state(self, name: str) -> AgentState:
         """Return the state of an agent, whether or not there is one."""
         return self._roster.state(name)

@@ -25,8 +25,10 @@ from pelton.adapters.api import shapes
 from pelton.adapters.api.memories import MEMORY_ROUTES
 from pelton.adapters.api.route import Ask, Route, shown
 from pelton.events.a2a import JsonObject
+from pelton.events.agent import Trouble
 from pelton.events.errors import InvalidInput, TaskNotFound, UnknownAgent
 from pelton.events.ids import check_agent
+from pelton.events.presence import AgentStatus
 from pelton.events.principal import Principal, Scope
 from pelton.projections.cursors import read_cursor, write_cursor
 from pelton.projections.read import TaskEntry
@@ -42,6 +44,8 @@ TOOLS: Final = "mcp"
 
 Q = TypeVar("Q", bound=shapes.Query)
 
+READ, INSPECT = Scope.READ, Scope.INSPECT
+
 
 class RecordNotFound(PathNotFound):
     """The log has no record of that sequence."""
@@ -50,10 +54,12 @@ class RecordNotFound(PathNotFound):
 
 
 async def list_agents(ask: Ask) -> shapes.AgentList:
-    """List the agents that are served, by name."""
+    """List the agents, by name; operators see those too that could not be started."""
     query: shapes.Pages = ask.query
     [after] = read_cursor(query.page_token, ("agents",), 1) if query.page_token else ("",)
     names = [each.profile.name for each in ask.tenant.agents]
+    if ask.principal.may(INSPECT):
+        names = sorted({*names, *ask.tenant.agents.failing})
     left = [name for name in names if name > after]
     shown = left[: query.page_size]
     return shapes.AgentList(
@@ -69,10 +75,28 @@ async def get_agent(ask: Ask) -> shapes.AgentView:
 
 
 def _agent(ask: Ask, name: str) -> shapes.AgentView:
-    found = ask.tenant.agents.find(name)
-    if found is None:
+    state, operator = ask.tenant.agents.state(name), ask.principal.may(INSPECT)
+    gone = state.status is AgentStatus.REMOVED
+    if (state.profile is None or gone) and (not operator or state.trouble is None):
         raise UnknownAgent("there is no such agent")
-    return shapes.AgentView(profile=found.profile, url=ask.url(name))
+    return shapes.AgentView(
+        name=name,
+        profile=None if gone else state.profile,
+        url=ask.url(name),
+        status=state.status,
+        since=state.since,
+        last_error=_trouble(state.trouble, operator=operator) if state.trouble else None,
+    )
+
+
+def _trouble(trouble: Trouble, *, operator: bool) -> shapes.AgentTrouble:
+    event = trouble.event
+    return shapes.AgentTrouble(
+        at=trouble.at,
+        stage=event.stage,
+        kind=event.kind,
+        detail=event.detail if operator else "",
+    )
 
 
 async def list_tasks(ask: Ask) -> shapes.TaskList:
@@ -285,8 +309,6 @@ async def list_usage(ask: Ask) -> shapes.UsageList:
         total_size=page.total,
     )
 
-
-READ, INSPECT = Scope.READ, Scope.INSPECT
 
 ROUTES: Final = (
     Route("listAgents", "agents", "", READ, shapes.Pages, shapes.AgentList, list_agents),

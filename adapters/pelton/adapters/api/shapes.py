@@ -8,8 +8,10 @@ from msgspec import Meta
 
 from pelton.events.a2a import A2A, JsonObject, Message, Task, TaskState
 from pelton.events.card import AgentProfile
-from pelton.events.events import UNIT
+from pelton.events.events import UNIT, FailureClass
 from pelton.events.memory import MemoryCause, MemoryRef, MemoryScope
+from pelton.events.presence import AgentStatus
+from pelton.events.start import Stage
 from pelton.projections.ledgers import By, UsageEntry
 from pelton.projections.memories import Order
 from pelton.runtime.audit import Decision
@@ -109,11 +111,30 @@ class LiveQuery(Query, frozen=True, kw_only=True):
     agent: Agent = ""
 
 
-class AgentView(A2A, frozen=True, kw_only=True, omit_defaults=False):
-    """An agent that is served."""
+class AgentTrouble(A2A, frozen=True, kw_only=True, omit_defaults=False):
+    """What went wrong last with starting an agent, or with keeping it served.
 
-    profile: AgentProfile
+    `detail` is what the system said, and empty for all but operators.
+    """
+
+    at: str
+    stage: Stage
+    kind: FailureClass
+    detail: str
+
+
+class AgentView(A2A, frozen=True, kw_only=True, omit_defaults=False):
+    """An agent, and how it stands.
+
+    `profile` is null for one that was never started: only operators are shown it.
+    """
+
+    name: str
+    profile: AgentProfile | None
     url: str
+    status: AgentStatus
+    since: str
+    last_error: AgentTrouble | None
 
 
 class TaskView(A2A, frozen=True, kw_only=True, omit_defaults=False):

@@ -61,15 +61,16 @@ def agents(
                     "activeTurns": None if active is None else active.get(known.state.agent, 0),
                     "initialPrompt": await _prompt(contexts, known.state),
                 }
-                for known in roster
+                for known in (*roster, *roster.failing)
             ]
 
     found = asyncio.run(run())
-    rows = [
+    nothing: dict[str, str] = {}
+    rows: list[list[str]] = [
         [
             *(each["name"], each["status"], each["since"], str(len(each["executors"]))),
             "?" if each["activeTurns"] is None else str(each["activeTurns"]),
-            *(each["profile"]["version"], each["profile"]["description"]),
+            *((each["profile"] or nothing).get(key, "") for key in ("version", "description")),
         ]
         for each in found
     ]
@@ -80,6 +81,11 @@ def agents(
         f" see pelton show {each['initialPrompt']['taskId']}"
         for each in found
         if each["initialPrompt"] and each["initialPrompt"]["state"] == "TASK_STATE_FAILED"
+    ]
+    lines += [
+        f"{each['name']}: at {error['at']}, {error['stage']} failed: {error['detail']}"
+        for each in found
+        if (error := each["lastError"])
     ]
     Output(json=json).result({"agents": found}, lines)
 
@@ -98,6 +104,21 @@ def _standing(state: AgentState, beats: dict[str, Beat]) -> dict[str, Any]:
         "team": state.team,
         "executors": [{"id": id_, "beat": beat} for id_, beat in sorted(beats.items())],
         "profile": msgspec.to_builtins(state.profile),
+        "lastError": _trouble(state),
+    }
+
+
+def _trouble(state: AgentState) -> dict[str, Any] | None:
+    """Return what went wrong last with starting an agent or serving it, if that is not over."""
+    if state.trouble is None:
+        return None
+    event = state.trouble.event
+    return {
+        "at": state.trouble.at,
+        "stage": event.stage,
+        "kind": event.kind,
+        "detail": event.detail,
+        "executor": event.executor,
     }
 
 

@@ -16,6 +16,7 @@ from pelton.adapters.cli import (
     bisect,
     card,
     chaos,
+    check,
     conversation,
     dead_letters,
     demo,
@@ -36,6 +37,7 @@ from pelton.adapters.cli import (
     render,
     rerun,
     rules,
+    run_agent,
     schedules,
     send,
     serve,
@@ -77,6 +79,8 @@ def pelton(
 
 app.command("dev")(dev.dev)
 app.command("new")(new.new)
+app.command("check")(check.check)
+app.command("run")(run_agent.run_agent)
 app.command("send")(send.send)
 app.command("tasks")(tasks.tasks)
 app.command("show")(tasks.show)

@@ -25,9 +25,9 @@ def dev(
         list[str] | None,
         typer.Argument(
             metavar="[AGENT]...",
-            help="module:name, path/to/file.py[:name], an entry point of pelton.agents, or an"
-            " agent of another kind: model:PROVIDER/NAME, cli:PROGRAM ARGUMENT…, and sdk:,"
-            " langgraph: or pydantic-ai: before module:name;"
+            help="module:name, path/to/file.py[:name], agent.toml, an entry point of"
+            " pelton.agents, or an agent of another kind: model:PROVIDER/NAME,"
+            " cli:PROGRAM ARGUMENT…, and sdk:, langgraph: or pydantic-ai: before module:name;"
             " without any, a hello agent.",
         ),
     ] = None,
@@ -50,10 +50,6 @@ def dev(
     json: options.Json = False,
 ) -> int:
     """Run everything in this terminal: nats-server, bridge, projector and executors."""
-    import asyncio
-
-    from pelton.runtime.settings import SettingsError
-
     settings = options.settings(
         config,
         data=data,
@@ -63,10 +59,23 @@ def dev(
         nats__profile=profile,
         executor__agents=[*(agents or ()), *(agent or ())] or None,
     )
+    return everything(settings, executors=executors, output=Output(json=json))
+
+
+def everything(settings: Settings, *, executors: int, output: Output) -> int:
+    """Run everything until told to stop; return the exit code.
+
+    Raises:
+        SettingsError: the profile is not for one machine.
+    """
+    import asyncio
+
+    from pelton.runtime.settings import SettingsError
+
     if settings.nats.profile == "cluster":
         raise SettingsError("--profile: cluster is for pelton serve against three servers")
     given = settings.executor.agents or (HELLO,)
-    return asyncio.run(_dev(settings, given, executors, Output(json=json)))
+    return asyncio.run(_dev(settings, given, executors, output))
 
 
 async def _dev(settings: Settings, agents: tuple[str, ...], executors: int, output: Output) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pelton.adapters.cli import options
 from pelton.adapters.cli.output import FAILED, OK, CommandFailed, Output
@@ -10,7 +10,8 @@ from pelton.adapters.cli.output import FAILED, OK, CommandFailed, Output
 if TYPE_CHECKING:
     from pelton.runtime.diagnosis import Check
 
-_MARKS = {"ok": "ok     ", "wrong": "WRONG  ", "unknown": "unknown"}
+MARKS: Final = {"ok": "ok     ", "warn": "warn   ", "wrong": "WRONG  ", "unknown": "unknown"}
+"""How lines about checks begin."""
 
 
 def doctor(
@@ -55,7 +56,7 @@ def doctor(
         ):
             checks.append(check)
             if not output.json:
-                output.result(None, _lines(check))
+                output.result(None, lines_of(check))
         return checks
 
     return _verdict(asyncio.run(run(settings)), output, shown=True)
@@ -63,12 +64,13 @@ def doctor(
 
 def _verdict(checks: list[Check], output: Output, *, shown: bool) -> int:
     wrong = [check.name for check in checks if check.state == "wrong"]
-    lines = [] if shown else [line for check in checks for line in _lines(check)]
+    lines = [] if shown else [line for check in checks for line in lines_of(check)]
     verdict = f"wrong: {', '.join(wrong)}" if wrong else "nothing is wrong"
     output.result({"ok": not wrong, "checks": checks}, [*lines, verdict])
     return FAILED if wrong else OK
 
 
-def _lines(check: Check) -> list[str]:
-    line = f"{_MARKS[check.state]}  {check.name:<12} {check.says}"
+def lines_of(check: Check) -> list[str]:
+    """Return what a check says, and what to do, for people."""
+    line = f"{MARKS[check.state]}  {check.name:<12} {check.says}"
     return [line, f"{'':21} do: {check.remedy}"] if check.remedy else [line]

@@ -68,9 +68,39 @@ def test_it_counts_words(bridge: str) -> None:
 '''
 
 
+_FILE: Final = """\
+# An agent in a file: docs/agent-file.md has all that may stand here.
+name = "{name}"
+description = "Say here in a sentence what it does."
+version = "0.1.0"
+{adapter}
+"""
+_PROMPT: Final = "You are a helpful agent. Answer in one sentence.\n"
+_SCRIPT: Final = """\
+#!/bin/sh
+# Its output is the answer; what it is told is its first argument.
+echo "$1"
+"""
+_MODEL: Final = """\
+adapter = "model"
+model = "anthropic/claude-sonnet-4-5"
+prompts = ["prompt.md"]
+environment = ["ANTHROPIC_API_KEY"]"""
+
+_ADAPTERS: Final[dict[str, tuple[str, dict[str, str]]]] = {
+    "model": (_MODEL, {"prompt.md": _PROMPT}),
+    "cli": ('adapter = "cli:./answer.sh {text}"', {"answer.sh": _SCRIPT}),
+}
+"""What stands in the file for an adapter, and the files beside it; others name what they run."""
+
+
 def new(
     name: Annotated[str, typer.Argument(help="The agent's name, as in word-counter.")],
     *,
+    adapter: Annotated[
+        str | None,
+        typer.Option("--adapter", metavar="KIND", help="Write an agent file for this instead."),
+    ] = None,
     directory: Annotated[
         Path, typer.Option("--dir", metavar="DIR", help="Where to write the files.")
     ] = Path(),
@@ -79,6 +109,9 @@ def new(
     """Write an agent and its test, to begin with."""
     from pelton.events.ids import check_agent
 
+    if adapter is not None:
+        _described(check_agent(name), adapter, directory, Output(json=json))
+        return
     stem = re.sub(r"[^a-z0-9]", "_", check_agent(name))
     if stem[0].isdecimal():
         stem = f"agent_{stem}"
@@ -96,5 +129,33 @@ def new(
             f"run it:    pelton dev {agent}",
             f'ask it:    pelton send {name} "one two three"',
             f"test it:   pytest {test}",
+        ],
+    )
+
+
+def _described(name: str, adapter: str, directory: Path, output: Output) -> None:
+    """Write an agent file, and what it names."""
+    from pelton.adapters.cli.references import KINDS
+
+    if adapter not in KINDS:
+        raise CommandFailed(f"there is no adapter {adapter!r}: {', '.join(KINDS)} are", "usage")
+    line, beside = _ADAPTERS.get(adapter, (f'adapter = "{adapter}:agent.py:agent"', {}))
+    files = {"agent.toml": _FILE.format(name=name, adapter=line), **beside}
+    for path in (directory / each for each in files):
+        if path.exists():
+            raise CommandFailed(f"{str(path)!r} is there already: use another directory")
+    directory.mkdir(parents=True, exist_ok=True)
+    for file, text in files.items():
+        (directory / file).write_text(text, encoding="utf-8")
+        if file.endswith(".sh"):
+            (directory / file).chmod(0o755)
+    written = [str(directory / each) for each in files]
+    output.result(
+        {"files": written},
+        [
+            f"wrote {', '.join(written)}",
+            f"check it:  pelton check {written[0]}",
+            f"run it:    pelton run {written[0]}",
+            f'ask it:    pelton send {name} "Hello"',
         ],
     )

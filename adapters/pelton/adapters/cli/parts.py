@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pelton.adapters.debug.debugger import Debugger
     from pelton.adapters.mcp.door import Door as Door_
     from pelton.adapters.push.service import Pushing
+    from pelton.runtime.agents import Agent
     from pelton.runtime.clock import World
     from pelton.runtime.jetstream.log import JetStreamLog
     from pelton.runtime.model_gateway import ModelGateway
@@ -188,13 +189,20 @@ def _no_gateway() -> None:
 
 async def executor(settings: Settings, stop: Stop, ready: Ready) -> None:
     """Run agents until told to stop."""
-    from pelton.adapters.cli.references import load_agent
+    from pelton.adapters.cli.preflight import NotReady, prepared
+    from pelton.events.start import Stage
     from pelton.runtime.clock import RealWorld
     from pelton.runtime.executor import Executor
 
     if not settings.executor.agents:
         raise InvalidInput("there is no agent to run: name one, as in module:name or agent.py")
-    agents = [load_agent(reference) for reference in settings.executor.agents]
+    agents: list[Agent] = []
+    lacking: NotReady | None = None
+    for reference in settings.executor.agents:
+        try:
+            agents.append(await prepared(reference, os.environ))
+        except NotReady as error:
+            lacking = lacking or error  # which the log is told first
     async with (
         open_log(settings, name="executor") as log,
         remotes(settings) as remote,
@@ -210,6 +218,9 @@ async def executor(settings: Settings, stop: Stop, ready: Ready) -> None:
             embed=embedding(settings),
             gateway=models,
         )
+        if lacking is not None:
+            await serving.failed(lacking.agent, Stage.PREFLIGHT, lacking)
+            raise lacking
         async with asyncio.TaskGroup() as group:
             running = group.create_task(serving.run(budget=settings.executor.stop_within))
             watching = group.create_task(_stop_executor(serving.stop, stop))

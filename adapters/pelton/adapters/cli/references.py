@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Final
 
+from pelton.adapters.cli import agent_files
 from pelton.events.errors import InvalidInput
+from pelton.runtime import agent_file
 from pelton.runtime.agents import Agent, load
 
 KINDS: Final[Mapping[str, tuple[str, str]]] = {
@@ -19,29 +22,58 @@ KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "google-adk": ("pelton.adapters.frameworks.google_adk.reference", "google-adk"),
     "webhook": ("pelton.adapters.frameworks.webhook.reference", "webhook"),
     "claude": ("pelton.adapters.frameworks.claude.reference", "claude"),
-    "cli": ("pelton.adapters.frameworks.cli.reference", "cli"),
     "worker": ("pelton.adapters.frameworks.worker.reference", "worker"),
     "acp": ("pelton.adapters.frameworks.acp.reference", "acp"),
     "codex": ("pelton.adapters.frameworks.codex.reference", "codex"),
     "hermes": ("pelton.adapters.frameworks.hermes.reference", "hermes"),
     "crewai": ("pelton.adapters.frameworks.crewai.reference", "crewai"),
+    "cli": ("pelton.adapters.frameworks.cli.reference", ""),
 }
-"""For each kind of agent that is no code of pelton's: what loads it, and the extra it needs."""
+"""For each kind of agent that is no code of pelton's: what loads it, and its extra if it needs one.
+
+What loads it is a function `load(reference, *, environ, …)`. What an agent file may say for agents
+of a kind are the other parameters that its `load` names: `model`, `prompt`, `tools`, `options`, and
+the `folder` of the file.
+"""
 
 
 def load_agent(reference: str) -> Agent:
-    """Return the agent that a reference names: `KIND:…` for a framework's, else see `agents.load`.
+    """Return the agent that a reference names: a file's, or `KIND:…` for a framework's.
+
+    All else see `agents.load`.
 
     Raises:
         InvalidInput: it leads to none, or what it needs is not installed.
+        SettingsError: the file says what cannot be.
     """
+    if agent_file.is_agent_file(reference):
+        return agent_files.agent_of(agent_file.load(Path(reference)), loader_of)
+    loader = loader_of(reference)
+    return load(reference) if loader is None else loader(reference, environ=os.environ)
+
+
+def kind_of(reference: str) -> str:
+    """Return the kind of agent that a reference names, or nothing if it is plain code."""
     kind, _, rest = reference.partition(":")
     kind = kind.partition("+")[0]
-    if kind not in KINDS or rest.isidentifier():  # a module may be called like a kind
-        return load(reference)
+    # A module may be called like a kind.
+    return kind if kind in KINDS and not rest.isidentifier() else ""
+
+
+def loader_of(reference: str) -> Callable[..., Agent] | None:
+    """Return what loads the agent that a reference names; None if it is plain code.
+
+    Raises:
+        InvalidInput: what it needs is not installed.
+    """
+    kind = kind_of(reference)
+    if not kind:
+        return None
     place, extra = KINDS[kind]
     try:
-        loader: Callable[..., Agent] = import_module(place).load
+        found: Callable[..., Agent] = import_module(place).load
     except ModuleNotFoundError as error:
-        raise InvalidInput(f"{reference!r} needs more: pip install 'pelton[{extra}]'") from error
-    return loader(reference, environ=os.environ)
+        raise InvalidInput(
+            f"{reference!r} needs more: pip install 'pelton[{extra}]' ({error})"
+        ) from error
+    return found

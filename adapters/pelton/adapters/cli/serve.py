@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 
 from pelton.adapters.cli import options
 from pelton.adapters.cli.output import Output
+from pelton.runtime.settings import Settings
 
 
 def serve(
@@ -29,10 +31,7 @@ def serve(
     json: options.Json = False,
 ) -> None:
     """Run one part until SIGTERM, against the NATS server of the settings."""
-    from collections.abc import Mapping
-
     from pelton.adapters.cli.output import CommandFailed
-    from pelton.adapters.cli.parts import run_part
 
     named = [*(agents or ()), *(agent or ())]
     if named and part != "executor":
@@ -46,7 +45,12 @@ def serve(
         bridge__a2a_03=legacy or None,
         executor__agents=named or None,
     )
-    output = Output(json=json)
+    serve_part(part, settings, Output(json=json))
+
+
+def serve_part(part: options.Part, settings: Settings, output: Output) -> None:
+    """Run a part until SIGTERM, and say when it is ready."""
+    from pelton.adapters.cli.parts import run_part
 
     def ready(facts: Mapping[str, object]) -> None:
         detail = f" {facts['url']}" if "url" in facts else ""

@@ -86,6 +86,7 @@ from pelton.events.session import (
     SessionOpened,
     SessionStored,
 )
+from pelton.events.start import AgentStageReached, AnyStartEvent
 from pelton.events.subjects import parse
 from pelton.events.upcast import decode_command, decode_commit, decode_schedule_command
 from pelton.runtime.log import Record
@@ -161,6 +162,8 @@ def describe(event: AnyEvent) -> str:
         return _memory(event)
     if isinstance(event, AnySessionEvent):
         return _session(event)
+    if isinstance(event, AnyStartEvent):
+        return _start(event)
     return _access(event) if isinstance(event, AccessEvent) else _told(event)
 
 
@@ -178,6 +181,12 @@ def _push(event: AnyPushEvent) -> str:
             return f"{config}: {tried}, again at {event.retry}"
         case PushEnded():
             return f"{config}: {event.end}" + (f", {event.reason}" if event.reason else "")
+
+
+def _start(event: AnyStartEvent) -> str:
+    if isinstance(event, AgentStageReached):
+        return event.stage
+    return f"{event.stage}: {event.kind}: {_cut(event.detail)}"
 
 
 def _memory(event: AnyMemoryEvent) -> str:

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Protocol
 
 from pelton.events.errors import PeltonError
 from pelton.events.events import FailureClass
 from pelton.events.session import SessionReason
+from pelton.runtime.agents import Health as Health  # noqa: PLC0414  what an adapter says
 from pelton.runtime.failures import AgentError
 from pelton.runtime.sessions import Opening
 from pelton.runtime.turn import Turn
@@ -43,17 +44,11 @@ class Capability(enum.StrEnum):
     """Its model and its prompt are recorded with each turn, and a fork may put others there."""
 
 
-class Health(NamedTuple):
-    """Whether a turn could be run now, as far as can be told without one; `detail` says why not."""
-
-    ok: bool
-    detail: str = ""
-
-
 class AdapterError(PeltonError):
     """An adapter cannot start: the text says what it lacks, and what to do about it."""
 
     code: ClassVar[str] = "adapter-unavailable"
+    kind: ClassVar[FailureClass] = FailureClass.DEPENDENCY
 
 
 class SessionBroken(AgentError):
@@ -142,7 +137,11 @@ class Adapter(Protocol):
         ...
 
     async def health(self) -> Health:
-        """Look whether a turn could be run now, at no cost and within a few seconds."""
+        """Look whether a turn could be run now, at no cost and within a few seconds.
+
+        Before `start`, whether it could be started. What is not well and not `passing` keeps an
+        agent from being started.
+        """
         ...
 
     def here(self, turn: Turn) -> bool:

@@ -12,6 +12,7 @@ import structlog
 
 from pelton.adapters.frameworks.contract import Adapter, AdapterError, Session, SessionBroken
 from pelton.events.card import AgentSkill
+from pelton.events.errors import PeltonError
 from pelton.events.events import FailureClass
 from pelton.events.retries import Retry
 from pelton.runtime.agents import DEFAULT, Agent, Terms, agent
@@ -65,6 +66,11 @@ def as_agent(
                 await adapter.start()
         except TimeoutError as error:
             raise AdapterError(f"{adapter.name}: it was not ready after {START:g} s") from error
+        except PeltonError:
+            raise
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}"
+            raise AdapterError(f"{adapter.name}: it did not start: {said}") from error
         try:
             yield
         finally:
@@ -80,7 +86,7 @@ def as_agent(
         options=adapter.options,
         terms=replace(terms, retries={FailureClass.SESSION_LOST: ONCE, **terms.retries}),
     )(run)
-    return replace(made, opened=opened)
+    return replace(made, opened=opened, health=adapter.health)
 
 
 async def _driven(session: Session, turn: Turn) -> object:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from pelton.adapters.frameworks.claude.adapter import ClaudeAdapter
@@ -12,23 +14,32 @@ from pelton.runtime.agents import Agent
 _OPTIONS: Final = frozenset({"name", "system", "tools", "allowed", "directory", "program"})
 
 
-def load(reference: str, **_options: object) -> Agent:
+def load(
+    reference: str,
+    *,
+    model: str = "",
+    prompt: str = "",
+    tools: Sequence[str] = (),
+    folder: Path | None = None,
+    **_options: object,
+) -> Agent:
     """Return the agent that `claude:[MODEL][?name=…&system=FILE&tools=module:name&…]` names.
 
     `allowed` are tools of its own that it may use, with commas between, `directory` where it works,
-    `program` another one than comes with the SDK.
+    `program` another one than comes with the SDK. The rest is for agent files, which say it beside
+    the reference; an option of that goes first.
 
     Raises:
         InvalidInput: something in it leads nowhere.
     """
-    model, _, query = reference.partition(":")[2].partition("?")
+    named, _, query = reference.partition(":")[2].partition("?")
     given = Given.of(reference, query, _OPTIONS)
     adapter = ClaudeAdapter(
-        model=model,
-        system=given.text("system"),
-        tools=given.tools("tools"),
+        model=named or model,
+        system=given.text("system") or prompt,
+        tools=given.tools("tools", *tools),
         allowed=[*filter(None, given.one("allowed").split(","))],
-        directory=given.one("directory") or None,
+        directory=given.one("directory") or (str(folder) if folder else None),
         program=given.one("program"),
     )
     name = given.one("name") or "claude"

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from pelton.adapters.mcp.gateway import TurnServer
 
 
-def load(reference: str, **_options: object) -> Agent:
+def load(reference: str, *, folder: Path | None = None, **_options: object) -> Agent:
     """Return the agent that `cli[+DIALECT][+again][+mcp]:PROGRAM ARGUMENT…` names.
 
     It is split as a shell splits it, and no shell runs it. With `+again` a run that was cut off by
     a crash is begun again; with `+mcp` it has the tools of its turn. The agent's name is the
-    program's.
+    program's. It runs in `folder`, if one is given, and a program with a slash in its name is
+    looked for there.
 
     Raises:
         InvalidInput: this is no such reference.
@@ -42,8 +43,14 @@ def load(reference: str, **_options: object) -> Agent:
             raise InvalidInput(f"{reference!r} needs more: pip install 'pelton[mcp]'") from error
 
         tools = TurnServer()
+    if folder is not None and command and "/" in command[0]:
+        command[0] = str(folder / command[0])
     adapter = CliAdapter(
-        command, dialect="".join(dialects), idempotent="again" in words, tools=tools
+        command,
+        dialect="".join(dialects),
+        idempotent="again" in words,
+        directory=str(folder) if folder is not None else None,
+        tools=tools,
     )
     program = Path(command[0]).stem
     return as_agent(adapter, name=slug(program), description=f"The command {program}.")

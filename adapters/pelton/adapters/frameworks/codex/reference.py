@@ -12,21 +12,21 @@ from pelton.runtime.agents import Agent
 _WORDS: Final = frozenset({"again", "home"})
 
 
-def load(reference: str, **_options: object) -> Agent:
+def load(reference: str, *, model: str = "", **_options: object) -> Agent:
     """Return the agent that `codex[+again][+home]:[MODEL]` names.
 
     With `+again`, what a crash has cut off may be done again; with `+home` it has the user's home,
-    where they are logged in.
+    where they are logged in. An agent file may say the `model` beside the reference.
 
     Raises:
         InvalidInput: this is no such reference.
     """
-    head, _, model = reference.partition(":")
+    head, _, named = reference.partition(":")
     words = frozenset(head.split("+")[1:])
     if unknown := words - _WORDS:
         raise InvalidInput(f"{reference!r}: {min(unknown)!r} is neither again nor home")
     adapter = CodexAdapter(
-        thread={"model": model} if model else {},
+        thread={"model": named or model} if named or model else {},
         again="again" in words,
         home=None if "home" in words else {},
     )

@@ -11,16 +11,17 @@ from pelton.events.errors import InvalidInput
 from pelton.runtime.agents import Agent
 
 
-def load(reference: str, *, environ: Mapping[str, str]) -> Agent:
+def load(reference: str, *, environ: Mapping[str, str], model: str = "") -> Agent:
     """Return the agent that `hermes[+again]:MODEL` names.
 
     `OPENAI_BASE_URL` says where the model is, and `OPENAI_API_KEY` is its key. With `+again`, what
-    a crash has cut off may be done again.
+    a crash has cut off may be done again. An agent file may say the `model` beside the reference.
 
     Raises:
         InvalidInput: this is no such reference.
     """
-    head, _, model = reference.partition(":")
+    head, _, named = reference.partition(":")
+    model = named or model
     words = frozenset(head.split("+")[1:])
     if not model or words - {"again"}:
         raise InvalidInput(f"{reference!r}: write hermes:MODEL or hermes+again:MODEL")

@@ -11,7 +11,7 @@ import msgspec
 from pelton.adapters.frameworks.contract import AdapterError, Capability, Health
 from pelton.adapters.frameworks.conversation import Conversation, Spoken, ToolCall
 from pelton.adapters.frameworks.model.dialects import Answer
-from pelton.adapters.frameworks.model.endpoint import Endpoint, ask, reachable
+from pelton.adapters.frameworks.model.endpoint import Endpoint, ask, lacks, reachable
 from pelton.adapters.frameworks.model.tools import Tool
 from pelton.adapters.frameworks.speech import Speech
 from pelton.events.events import FailureClass
@@ -66,9 +66,11 @@ class ModelAdapter:
         self._client = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit_per_host=0))
 
     async def health(self) -> Health:
-        """Look whether somebody listens where the endpoint is."""
+        """Look whether there is a key, if one is needed, and somebody listens at the endpoint."""
+        if variable := lacks(self.endpoint):
+            return Health(ok=False, detail="there is no key for it", fix=f"set {variable}")
         detail = await reachable(self.endpoint)
-        return Health(ok=not detail, detail=detail)
+        return Health(ok=not detail, detail=detail, passing=True)
 
     def here(self, turn: Turn) -> bool:  # noqa: ARG002
         """Return True: all of it is in the log."""

@@ -25,6 +25,8 @@ CONNECT: Final = 10.0
 """Seconds for a connection."""
 SILENCE: Final = 120.0
 """Seconds that an endpoint may send nothing."""
+KEYS: Final = {"api.anthropic.com": "ANTHROPIC_API_KEY", "api.openai.com": "OPENAI_API_KEY"}
+"""The hosts that answer nobody without a key, and the variables that hold it."""
 
 
 class Endpoint(NamedTuple):
@@ -97,6 +99,11 @@ async def ask(
             "The model's endpoint has broken off, or what it said is no answer.",
             kind=FailureClass.PROVIDER,
         ) from error
+
+
+def lacks(endpoint: Endpoint) -> str:
+    """Return the variable for the key that an endpoint wants and is not given, or nothing."""
+    return "" if endpoint.key else KEYS.get(urlsplit(endpoint.url).hostname or "", "")
 
 
 async def reachable(endpoint: Endpoint) -> str:

@@ -51,13 +51,13 @@ class Given(NamedTuple):
                 f"{self.reference!r}: the file {file!r} cannot be read as a text"
             ) from error
 
-    def tools(self, name: str) -> list[Tool]:
-        """Return the tools that options name, one or a list each.
+    def tools(self, name: str, *more: str) -> list[Tool]:
+        """Return the tools that options name, one or a list each, and those at `more` places.
 
         Raises:
             InvalidInput: what is named is none.
         """
-        places = [value for key, value in self.pairs if key == name]
+        places = [*(value for key, value in self.pairs if key == name), *more]
         return [each for place in places for each in _tools(place, self.reference)]
 
 

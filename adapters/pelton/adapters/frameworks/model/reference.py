@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from pelton.adapters.frameworks.model.adapter import ModelAdapter
 from pelton.adapters.frameworks.model.endpoint import Endpoint
@@ -20,26 +20,42 @@ _OPTIONS: Final = frozenset({"name", "system", "tools"})
 _FORM: Final = "write model:openai/NAME or model:anthropic/NAME, perhaps with ?system=FILE"
 
 
-def load(reference: str, *, environ: Mapping[str, str]) -> Agent:
+def load(
+    reference: str,
+    *,
+    environ: Mapping[str, str],
+    model: str = "",
+    prompt: str = "",
+    tools: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
+) -> Agent:
     """Return the agent that `model:PROVIDER/MODEL[?name=…&system=FILE&tools=module:name]` names.
 
     Where the endpoint is, and its key, the variables say that the providers' own clients read:
     `OPENAI_BASE_URL`, `OPENAI_API_KEY`, `ANTHROPIC_BASE_URL`, `ANTHROPIC_API_KEY`. `tools` names a
-    list of tools, and may be given more than once.
+    list of tools, and may be given more than once. The rest may be said beside the reference, as an
+    agent file does: the `model`, if the reference names none, the system `prompt`, more `tools`,
+    and `options` of each request.
 
     Raises:
         InvalidInput: this is no such reference, or something in it leads nowhere.
     """
     what, _, query = reference.partition(":")[2].partition("?")
-    provider, _, model = what.partition("/")
-    if provider not in _PROVIDERS or not model:
-        raise InvalidInput(f"{reference!r}: {_FORM}")
+    provider, _, name = (what or model).partition("/")
+    if provider not in _PROVIDERS or not name or (what and model):
+        raise InvalidInput(f"{what or model or reference!r}: {_FORM}")
     given = Given.of(reference, query, _OPTIONS)
     url, usual, key = _PROVIDERS[provider]
-    endpoint = Endpoint(provider, environ.get(url) or usual, model, environ.get(key, ""))
-    adapter = ModelAdapter(endpoint, system=given.text("system"), tools=given.tools("tools"))
+    endpoint = Endpoint(
+        provider, environ.get(url) or usual, name, environ.get(key, ""), options or {}
+    )
+    adapter = ModelAdapter(
+        endpoint,
+        system=given.text("system") or prompt,
+        tools=given.tools("tools", *tools),
+    )
     return as_agent(
         adapter,
-        name=given.one("name") or slug(model),
-        description=f"The model {model}.",
+        name=given.one("name") or slug(name),
+        description=f"The model {name}.",
     )

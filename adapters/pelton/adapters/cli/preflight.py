@@ -1,0 +1,159 @@
+"""What an agent needs, looked for before it is started.
+
+What a file says it needs is looked for first, without loading anything; then the agent is loaded,
+and asked whether it is well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar, Final
+
+import structlog
+
+from pelton.adapters.cli import agent_files
+from pelton.adapters.cli.installed import lacks
+from pelton.adapters.cli.references import KINDS, kind_of, load_agent, loader_of
+from pelton.events.errors import PeltonError
+from pelton.events.events import FailureClass
+from pelton.runtime import agent_file
+from pelton.runtime.agent_file import Described, unreadable
+from pelton.runtime.agents import Agent
+from pelton.runtime.clock import World, rfc3339
+from pelton.runtime.diagnosis import Check, ok, warn, wrong
+from pelton.runtime.slots import slots
+
+HEALTH: Final = 15.0
+"""Seconds that an adapter has to say whether it is well."""
+
+logger: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+class NotReady(PeltonError):
+    """An agent was not started: what it needs is not there; `checks` say what, and what to do."""
+
+    code: ClassVar[str] = "agent-not-ready"
+
+    def __init__(self, agent: str, checks: tuple[Check, ...]) -> None:
+        failed = [each for each in checks if each.state == "wrong"]
+        said = "; ".join(f"{each.name}: {each.says} ({each.remedy})" for each in failed)
+        super().__init__(f"{agent} is not ready: {said}")
+        self.agent, self.checks = agent, checks
+        loaded = not any(each.name == "environment" for each in failed)
+        self.kind = FailureClass.DEPENDENCY if loaded else FailureClass.VALIDATION
+
+
+def before(described: Described, environ: Mapping[str, str]) -> Iterator[Check]:
+    """Look for what an agent file says it needs, without loading anything."""
+    yield from _environment(described, environ)
+    yield from _installed(described)
+    yield from _files(described)
+
+
+def _environment(described: Described, environ: Mapping[str, str]) -> Iterator[Check]:
+    missing = [name for name in described.says.environment if not environ.get(name)]
+    if missing:
+        yield wrong(
+            "environment",
+            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set",
+            "set it where the executor is started",
+        )
+    elif described.says.environment:
+        yield ok("environment", f"{', '.join(described.says.environment)} set")
+
+
+def _installed(described: Described) -> Iterator[Check]:
+    kind = kind_of(described.reference)
+    extra = KINDS[kind][1] if kind else ""
+    if not extra:
+        return
+    lacking = tuple(lacks(extra))
+    if lacking:
+        yield wrong("packages", "; ".join(lacking), f"pip install 'pelton[{extra}]'")
+    else:
+        yield ok("packages", f"all that the adapter {kind} needs is installed")
+
+
+def _files(described: Described) -> Iterator[Check]:
+    empty: list[str] = []
+    for given, path in zip(described.says.prompts, described.prompt_files, strict=True):
+        try:
+            text = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            yield wrong(f"prompt {given}", unreadable(error), "write it, or mend its name")
+            continue
+        if not text.strip():
+            empty.append(given)
+    if empty:
+        yield warn("prompts", f"{', '.join(empty)} says nothing", "write it, or leave it out")
+    elif described.says.prompts:
+        yield ok("prompts", f"{len(described.says.prompts)} files")
+
+
+def times(agent: Agent, world: World) -> Iterator[Check]:
+    """Look when an agent's schedules come next."""
+    now = rfc3339(world.now())
+    for schedule in agent.schedules:
+        slot = next(slots(schedule, now), "")
+        name = f"schedule {schedule.name}"
+        if slot:
+            yield ok(name, f"next at {slot}")
+        elif schedule.at:
+            yield warn(name, f"its time {schedule.at} has passed", "give it another, or remove it")
+        else:
+            yield warn(name, "it has no times", "mend its cron expression")
+
+
+async def health(agent: Agent) -> Check:
+    """Ask an agent whether it is well."""
+    try:
+        async with asyncio.timeout(HEALTH):
+            found = await agent.health()
+    except TimeoutError:
+        return warn("adapter", f"it has not said within {HEALTH:g} s whether it is well", "try it")
+    if found.ok:
+        return ok("adapter", "it is well")
+    if found.passing:
+        return warn("adapter", found.detail, found.fix or "it may pass; turns fail until then")
+    return wrong("adapter", found.detail, found.fix or "mend what the text names")
+
+
+async def prepared(reference: str, environ: Mapping[str, str]) -> Agent:
+    """Return the agent that a reference names, ready to be started.
+
+    An agent by file is looked at first; what is worth a look and no more is logged.
+
+    Raises:
+        NotReady: something that it needs is not there.
+        InvalidInput: the reference leads to no agent.
+        SettingsError: its file says what cannot be.
+    """
+    if not agent_file.is_agent_file(reference):
+        return load_agent(reference)
+    described = agent_file.load(Path(reference))
+    agent, checks = await look(described, environ)
+    if agent is None or any(each.state == "wrong" for each in checks):
+        raise NotReady(described.says.name, checks)
+    for each in checks:
+        if each.state == "warn":
+            logger.warning("preflight", agent=agent.name, check=each.name, reason=each.says)
+    return replace(agent, checked=True)
+
+
+async def look(
+    described: Described, environ: Mapping[str, str]
+) -> tuple[Agent | None, tuple[Check, ...]]:
+    """Return the agent that a file describes, if it can be loaded, and all that was looked at."""
+    checks = list(before(described, environ))
+    if any(each.state == "wrong" and each.name == "packages" for each in checks):
+        return None, tuple(checks)
+    try:
+        agent = agent_files.agent_of(described, loader_of)
+    except PeltonError as error:
+        return None, (*checks, wrong("agent", str(error), "mend what the text names"))
+    checks.append(ok("agent", "it is loaded"))
+    checks.append(await health(agent))
+    return agent, tuple(checks)

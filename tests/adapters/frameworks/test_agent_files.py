@@ -1,0 +1,225 @@
+"""Agents by file: what becomes of what a file says, and what is looked for before the start."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from pelton.adapters.cli.preflight import NotReady, look, prepared
+from pelton.adapters.cli.references import load_agent
+from pelton.events.a2a import text_of
+from pelton.events.errors import InvalidInput
+from pelton.events.events import FailureClass
+from pelton.runtime import agent_file
+from pelton.runtime.agents import Agent, Idle
+from pelton.runtime.diagnosis import Check
+from pelton.runtime.jetstream.log import JetStreamLog
+from pelton.runtime.toml import SettingsError
+from pelton.testing.models import ScriptedModel, call, say
+from tests.runtime.clients import Client, only, serving
+
+CODE = """
+from pelton.runtime import Idle, Terms, Turn, agent
+
+@agent(initial="begin", options={"model": "small"}, terms=Terms(retries={}, inactivity=9))
+async def clerk(turn: Turn) -> str:
+    "Keeps books."
+    return str(await turn.options())
+"""
+TOOLS = """
+from pelton.adapters.frameworks.model import tool
+
+@tool(idempotent=True)
+def add(a: int, b: int) -> int:
+    "Adds."
+    return a + b
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "code.py").write_text(CODE)
+    (tmp_path / "tools.py").write_text(TOOLS)
+    (tmp_path / "prompt.md").write_text("You add.")
+    return tmp_path
+
+
+def described(folder: Path, text: str) -> str:
+    (folder / "agent.toml").write_text(f'name = "clerk"\n{text}')
+    return str(folder / "agent.toml")
+
+
+def script(folder: Path, text: str = '#!/bin/sh\necho "$1"\n') -> Path:
+    path = folder / "answer.sh"
+    path.write_text(text)
+    path.chmod(stat.S_IRWXU)
+    return path
+
+
+def test_a_file_goes_over_what_the_code_says(folder: Path) -> None:
+    found = load_agent(
+        described(
+            folder,
+            """
+adapter = "code.py"
+title = "The clerk"
+role = "bookkeeper"
+version = "2.1"
+team = "office"
+model = "large"
+prompts = ["prompt.md"]
+idle = {after = 9, text = "?"}
+""",
+        )
+    )
+    profile = found.profile
+    assert (profile.name, profile.title, profile.version) == ("clerk", "The clerk", "2.1")
+    assert profile.description == "Keeps books."
+    assert [skill.tags for skill in profile.skills] == [("clerk", "bookkeeper")]
+    assert found.options == {"model": "large", "prompt": "You add."}
+    assert (found.initial, found.team) == ("begin", "office")
+    assert (found.terms.idle, found.terms.inactivity) == (Idle(after=9, text="?"), 9)
+
+
+async def test_a_model_with_a_prompt_and_tools(
+    model: ScriptedModel, log: JetStreamLog, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{model.url}/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    model.script(call("add", a=1, b=2), say("3"))
+    given = 'adapter = "model"\nmodel = "openai/gpt"\nprompts = ["prompt.md"]\n'
+    given += 'tools = ["tools.py:add"]\noptions = {temperature = 0}\nenvironment = ["HOME"]'
+    found = load_agent(described(folder, given))
+    client = Client(log, "clerk")
+    async with serving(log, found):
+        context, task = await client.send("1 + 2?")
+        ended = await client.settled(context, task)
+    assert text_of(only(ended).parts) == "3"
+    assert model.asked[0].said == [("system", "You add."), ("user", "1 + 2?")]
+    assert (model.asked[0].model, model.asked[0].body["temperature"]) == ("gpt", 0)
+
+
+async def test_a_command_runs_in_the_folder(log: JetStreamLog, folder: Path) -> None:
+    script(folder, "#!/bin/sh\ncat prompt.md\n")
+    client = Client(log, "clerk")
+    async with serving(log, load_agent(described(folder, 'adapter = "cli:./answer.sh"'))):
+        context, task = await client.send("what?")
+        ended = await client.settled(context, task)
+    assert text_of(only(ended).parts) == "You add."
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "says"),
+    [
+        ('adapter = "langgraph:a:b"\nmodel = "x"', "model", "does not take it"),
+        ('adapter = "code.py"\ntools = ["tools.py:add"]', "tools", "does not take it"),
+        ('adapter = "cli:cat -"\nprompt = "x"', "prompt", "does not take it"),
+        ('adapter = "model"\nmodel = "nobody/x"', "adapter", "write model:openai/NAME"),
+        ('adapter = "../code.py"', "adapter", "leads out of the file's folder"),
+        ('adapter = "code.py:nobody"', "adapter", "the module has no 'nobody'"),
+        ('adapter = "code.py"\nskills = ["x"]', "skills", "does not have it yet"),
+        ('adapter = "code.py"\nplugins = ["x"]', "plugins", "does not have it yet"),
+        ('adapter = "code.py"\nlimits = {tokens = 1}', "limits", "does not have it yet"),
+    ],
+)
+def test_what_nobody_would_heed_is_refused(folder: Path, text: str, where: str, says: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        load_agent(described(folder, text))
+    assert f"agent.toml: $.{where}: " in str(error.value)
+    assert says in str(error.value)
+
+
+def test_code_that_does_not_load_says_why(folder: Path) -> None:
+    (folder / "code.py").write_text("import no_such_package\n")
+    with pytest.raises(InvalidInput, match="No module named 'no_such_package'"):
+        load_agent(str(folder / "code.py"))
+
+
+async def looked(
+    folder: Path, text: str, environ: Mapping[str, str]
+) -> tuple[Agent | None, dict[str, Check]]:
+    """Return the agent if it can be loaded, and the checks by name."""
+    file = described(folder, text)
+    agent, checks = await look(agent_file.load(Path(file)), environ)
+    return agent, {each.name: each for each in checks}
+
+
+async def test_all_that_an_agent_needs_is_there(folder: Path) -> None:
+    script(folder)
+    agent, checks = await looked(
+        folder, 'adapter = "cli:./answer.sh {text}"\nenvironment = ["KEY"]', {"KEY": "x"}
+    )
+    assert agent is not None
+    assert {each.state for each in checks.values()} == {"ok"}
+    assert set(checks) == {"environment", "agent", "adapter"}
+
+
+@pytest.mark.accepts("AS-69")
+@pytest.mark.parametrize(
+    ("text", "name", "finding"),
+    [
+        ('adapter = "code.py"\nenvironment = ["KEY", "B"]', "environment", ("wrong", "KEY, B are")),
+        ('adapter = "code.py"\nprompts = ["no.md"]', "prompt no.md", ("wrong", "No such file")),
+        ('adapter = "code.py"\nprompts = ["empty.md"]', "prompts", ("warn", "says nothing")),
+        ('adapter = "cli:./no-such-program"', "adapter", ("wrong", "there is no program")),
+        ('adapter = "cli:./plain.txt"', "adapter", ("wrong", "Permission denied")),
+        ('adapter = "cli:./answer.sh"', "adapter", ("wrong", "/no/such/shell: No such file")),
+        ('adapter = "broken.py"', "agent", ("wrong", "No module named 'no_such_package'")),
+        ('adapter = "model"\nmodel = "openai/x"', "adapter", ("wrong", "there is no key")),
+    ],
+)
+async def test_what_is_missing_is_found_with_what_the_system_says(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+    name: str,
+    finding: tuple[str, str],
+) -> None:
+    for variable in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(variable, raising=False)
+    (folder / "empty.md").write_text("\n")
+    (folder / "plain.txt").write_text("no program")
+    (folder / "broken.py").write_text("import no_such_package")
+    script(folder, "#!/no/such/shell\n")
+    _, checks = await looked(folder, text, {})
+    assert checks[name].state == finding[0]
+    assert finding[1] in checks[name].says
+    assert checks[name].remedy
+
+
+async def test_an_endpoint_that_does_not_answer_now_is_a_warning(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    _, checks = await looked(folder, 'adapter = "model"\nmodel = "openai/x"', {})
+    assert checks["adapter"].state == "warn"
+    assert "nobody listens" in checks["adapter"].says
+
+
+async def test_a_package_that_is_too_old_or_missing_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asks = ["langgraph>=99; extra == 'langgraph'", "no-such>=2; extra == 'langgraph'", "msgspec"]
+
+    def requires(_: str) -> list[str]:
+        return asks
+
+    monkeypatch.setattr("importlib.metadata.requires", requires)
+    agent, checks = await looked(folder, 'adapter = "langgraph:graph.py:graph"', {})
+    assert agent is None
+    says = checks["packages"].says
+    assert "and >=99 is needed" in says
+    assert "no-such>=2 is not installed" in says
+    assert checks["packages"].remedy == "pip install 'pelton[langgraph]'"
+
+
+@pytest.mark.accepts("AS-69")
+async def test_an_agent_that_is_not_ready_is_not_started(folder: Path) -> None:
+    file = described(folder, 'adapter = "code.py"\nenvironment = ["KEY"]')
+    with pytest.raises(NotReady, match="clerk is not ready: environment: KEY is not set") as error:
+        await prepared(file, {})
+    assert error.value.kind is FailureClass.VALIDATION
+    assert (await prepared(file, {"KEY": "x"})).checked
