@@ -35,6 +35,7 @@ from pelton.runtime.clock import World, rfc3339
 from pelton.runtime.contexts import Contexts
 from pelton.runtime.log import Log
 from pelton.runtime.memories import Memories
+from pelton.runtime.observer import UNOBSERVED, Observer
 from pelton.runtime.outbox import Outbox
 from pelton.runtime.patience import patiently
 from pelton.runtime.prompts import Prompts
@@ -51,7 +52,8 @@ class Host(NamedTuple):
 
     `executor` is its id, `tenant` what its own records name, `patience` after how many seconds of
     its silence others take over; once `hurry` is set, everything is handed back. `ended` is told of
-    each turn of an agent that has ended here. `steps` makes what calls the functions of steps.
+    each turn of an agent that has ended here. `steps` makes what calls the functions of steps;
+    `observer` hears of all that is done.
     """
 
     log: Log
@@ -68,6 +70,7 @@ class Host(NamedTuple):
     hurry: asyncio.Event
     ended: Callable[[str, TurnEnded], None]
     steps: Callable[..., Steps] = Steps
+    observer: Observer = UNOBSERVED
 
     async def knows(self, agent: str) -> bool:
         """Whether somebody may take a task: the agent is registered, or its URL is allowed."""

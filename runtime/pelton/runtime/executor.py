@@ -26,6 +26,7 @@ from pelton.runtime.clock import World
 from pelton.runtime.contexts import Contexts
 from pelton.runtime.log import Bell, Bells, Conflict, Log, LogUnavailable
 from pelton.runtime.memories import Memories
+from pelton.runtime.observer import UNOBSERVED, Observer
 from pelton.runtime.outbox import Outbox
 from pelton.runtime.patience import patiently, why
 from pelton.runtime.presence import Presence
@@ -49,6 +50,7 @@ class InHand(Protocol):
     come unheard.
     """
 
+    agent: Agent
     bell: Bell
     rung: bool
     look_again: bool
@@ -85,7 +87,7 @@ class Executor:
     `capacity` is how many contexts of each agent it works on at once; `patience` after how many
     seconds of its silence others take over; `tenant` what its own records name; `remote` asks the
     agents elsewhere that work is delegated to, `steps` makes what calls the functions of steps, and
-    `embed` the vectors of texts, to recall them by meaning.
+    `embed` the vectors of texts, to recall them by meaning; `observer` hears of what is done.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class Executor:
         remote: Remote | None = None,
         steps: Callable[..., Steps] = Steps,
         embed: Embed | None = None,
+        observer: Observer = UNOBSERVED,
     ) -> None:
         self._log, self._world = log, world
         self._agents = tuple(agents)
@@ -129,6 +132,7 @@ class Executor:
             hurry=self._hurry,
             ended=self._ended,
             steps=steps,
+            observer=observer,
         )
         self.rang_again = 0
         """How many bells rang here that had rung before: timers, retries, and what others lost."""
@@ -244,6 +248,7 @@ class Executor:
         while True:
             bell = await bells.next()
             self.rang_again += bell.deliveries > 1
+            self._host.observer.rang(agent.name, again=bell.deliveries > 1)
             subject = bell.record.subject
             work = self._works.get(subject)
             if work is not None:
@@ -305,6 +310,7 @@ class Executor:
             delay = back.delay
         except Conflict:
             work.forget()
+            self._host.observer.fenced(work.agent.name)
             logger.warning("fenced", place=work.place)
             delay = 0.5
         except LogUnavailable as error:

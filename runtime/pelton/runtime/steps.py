@@ -34,6 +34,7 @@ from pelton.events.turns import Step
 from pelton.events.turns import Turn as TurnFold
 from pelton.runtime.bulk import THRESHOLD, Blobs
 from pelton.runtime.failures import NondeterminismError, StepError, failure_of
+from pelton.runtime.observer import UNOBSERVED, Observer
 from pelton.runtime.pulse import Pulse
 from pelton.runtime.recorder import Recorder
 from pelton.runtime.redaction import cleaned
@@ -76,7 +77,7 @@ class Steps:
     """The recorded calls of one attempt; `earlier` is the turn as earlier attempts have left it.
 
     `now` tells the log's time, `doubt` asks a person about a step with an unknown outcome, `until`
-    waits for a time of the log's under a key.
+    waits for a time of the log's under a key. `observer` hears of what `agent` runs.
     """
 
     def __init__(
@@ -90,11 +91,14 @@ class Steps:
         pulse: Pulse,
         doubt: Callable[[str], Awaitable[Doubt]],
         until: Callable[[str, str], Awaitable[None]],
+        agent: str = "",
+        observer: Observer = UNOBSERVED,
     ) -> None:
         self._recorder, self._blobs, self._pulse = recorder, blobs, pulse
         self._number, self._attempt = number, attempt
         self._earlier = earlier
         self._doubt, self._until = doubt, until
+        self._agent, self._observer = agent, observer
         self._occurrences: Counter[str] = Counter()
         self._asked: set[str] = set()
 
@@ -178,6 +182,7 @@ class Steps:
                     " the first event that differs is its StepStarted."
                 )
             if recorded.done:
+                self._observer.served(self._agent)
                 return await self._served(recorded)
             if not recorded.again_at and not recorded.idempotent:
                 done, result = await self._doubtful(key, recorded.attempt)
@@ -189,7 +194,16 @@ class Steps:
         while True:
             await self._begin(key, name, call, idempotent=idempotent)
             try:
-                return await self._once(key, fn, args, idempotent=idempotent, deadline=deadline)
+                with self._observer.step(self._agent, name, key) as seen:
+                    try:
+                        result = await self._once(
+                            key, fn, args, idempotent=idempotent, deadline=deadline
+                        )
+                    except _Failed:
+                        seen.how = "failed"
+                        raise
+                    seen.how = "completed"
+                    return result
             except _Failed as failed:
                 failures += 1
                 again_at = self._again(failed.failure, failures, retry, idempotent=idempotent)
