@@ -117,6 +117,10 @@ bench-fairness: $(VENV)/.ready
 bench-redaction: $(VENV)/.ready
 	@$(BIN)/python -m benchmarks.redaction
 
+## bench-telemetry: what it costs to be counted, measured and traced
+bench-telemetry: $(VENV)/.ready
+	@$(BIN)/python -m benchmarks.telemetry
+
 ## bench-streams: one task to 200 subscribers beside the SDK's server, and 10,000 idle streams (ARGS=--dry)
 bench-streams: $(VENV)/.ready
 	@$(BIN)/python -m benchmarks.streams $(ARGS)
@@ -174,4 +178,4 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 		pip --require-hashes -r requirements.lock; pip --no-deps --no-build-isolation -e .; fi
 	@touch $@
 
-.PHONY: demo conformance-agent test test-slow test-browser node check lint format imports types cov accepted simulate chaos fuzz recovery bench bench-turns bench-fold bench-fairness bench-redaction bench-streams schemas lock image test-image secrets setup clean help
+.PHONY: demo conformance-agent test test-slow test-browser node check lint format imports types cov accepted simulate chaos fuzz recovery bench bench-turns bench-fold bench-fairness bench-redaction bench-telemetry bench-streams schemas lock image test-image secrets setup clean help

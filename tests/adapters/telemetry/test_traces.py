@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from pelton.adapters.telemetry.families import SPANS
 from pelton.adapters.telemetry.telemetry import Telemetry
 from pelton.adapters.telemetry.traces import open_traces
 from pelton.events.upcast import decode_command, decode_commit
@@ -121,6 +122,12 @@ async def test_a_request_is_one_trace_with_all_that_follows(
     }
     assert turn.attributes is not None
     assert turn.attributes["pelton.outcome"] == "completed"
+    for span in watched.spans():
+        known = [each for each in SPANS if each.name == span.name.partition(" ")[0]]
+        assert known or span.name == "inside"
+        for each in known:
+            assert span.kind.name.lower() == each.kind
+            assert set(span.attributes or ()) <= {f"pelton.{name}" for name in each.attributes}
     assert SECRET not in repr([span.to_json() for span in watched.spans()])
     ours = [each for each in records if not each.subject.partition(".")[2].startswith(("_",))]
     traced = [

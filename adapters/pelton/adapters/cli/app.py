@@ -43,6 +43,7 @@ from pelton.adapters.cli import (
     tail,
     tasks,
     tokens,
+    top,
     usage,
     walk,
 )
@@ -111,6 +112,7 @@ app.command("erase")(erase.erase)
 app.command("seal-key")(erase.seal_key)
 app.command("rebuild")(rebuild.rebuild)
 app.command("status")(status.status)
+app.command("top")(top.top)
 app.command("doctor")(doctor.doctor)
 app.command("serve")(serve.serve)
 app.command("chaos")(chaos.chaos)

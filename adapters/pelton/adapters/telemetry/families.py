@@ -193,3 +193,41 @@ def exposed(family: Family) -> tuple[str, ...]:
     if family.kind == "histogram":
         return tuple(f"{family.name}_{suffix}" for suffix in ("bucket", "count", "sum"))
     return (family.name,)
+
+
+class SpanKind(NamedTuple):
+    """A kind of span: how its name begins, what it is, and the attributes that it may have."""
+
+    name: str
+    kind: str
+    text: str
+    attributes: tuple[str, ...]
+
+
+SPANS: Final = (
+    SpanKind(
+        *("A2A", "server"),
+        "A request to a bridge, to the end of its stream: `A2A SendMessage`. Its context goes into"
+        " the command that it appends, and so into every event that follows.",
+        *(("correlation", "outcome", "binding", "tenant", "code"),),
+    ),
+    SpanKind(
+        *("turn", "consumer"),
+        "An attempt of a turn, child of the request whose command began it, whichever executor runs"
+        " it: `turn AGENT`. An attempt that goes on is linked to the one before it.",
+        *(("agent", "context", "task", "turn", "attempt", "correlation", "outcome"),),
+    ),
+    SpanKind(
+        *("step", "internal"),
+        "A run of a step's function, within its attempt: `step NAME`. What is served from the log"
+        " has none.",
+        *(("agent", "step", "outcome"),),
+    ),
+    SpanKind(
+        *("delegate", "producer"),
+        "Work that is handed on, within its attempt: `delegate AGENT`. The other agent's turn is"
+        " its child.",
+        *(("agent", "to", "key", "outcome"),),
+    ),
+)
+"""All spans, as documentation shows them; attributes are spelt with `pelton.` before them."""
