@@ -45,7 +45,7 @@ def measured(more: str, telemetry: Telemetry) -> None:
             seen.how = "completed"
 
     def step() -> None:
-        with telemetry.step("echo", "work", "work#1") as seen:
+        with telemetry.step("echo", "code", "work", "work#1") as seen:
             seen.how = "completed"
 
     def append() -> None:

@@ -110,6 +110,9 @@ _OWN: Final = (
         "SessionStart",
         "SessionReason",
         "SessionEntry",
+        "StepKind",
+        "Equipment",
+        "EquipmentKind",
     ),
 )
 

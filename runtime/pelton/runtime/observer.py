@@ -68,7 +68,7 @@ class Observer(Protocol):
         """Follow an attempt while the context lasts."""
         ...
 
-    def step(self, agent: str, name: str, key: str) -> AbstractContextManager[Seen]:
+    def step(self, agent: str, kind: str, name: str, key: str) -> AbstractContextManager[Seen]:
         """Follow a run of a step's function while the context lasts."""
         ...
 
@@ -101,7 +101,13 @@ class Unobserved:
         """Follow nothing."""
         return self._nobody
 
-    def step(self, agent: str, name: str, key: str) -> AbstractContextManager[Seen]:  # noqa: ARG002
+    def step(
+        self,
+        agent: str,  # noqa: ARG002
+        kind: str,  # noqa: ARG002
+        name: str,  # noqa: ARG002
+        key: str,  # noqa: ARG002
+    ) -> AbstractContextManager[Seen]:
         """Follow nothing."""
         return self._nobody
 

@@ -149,8 +149,9 @@ FAMILIES: Final = (
         ("executor",),
     ),
     Family(
-        *("pelton_step_seconds", "histogram", ("agent", "outcome")),
-        "Seconds that a run of a step took until its result was recorded: completed, failed, lost.",
+        *("pelton_step_seconds", "histogram", ("agent", "kind", "outcome")),
+        "Seconds that a run of a step took until its result was recorded, by what it calls: code,"
+        " a model or a tool. It is completed, failed or lost.",
         *(("executor",), SLOW),
     ),
     Family(
@@ -221,7 +222,7 @@ SPANS: Final = (
         *("step", "internal"),
         "A run of a step's function, within its attempt: `step NAME`. What is served from the log"
         " has none.",
-        *(("agent", "step", "outcome"),),
+        *(("agent", "kind", "step", "outcome"),),
     ),
     SpanKind(
         *("delegate", "producer"),

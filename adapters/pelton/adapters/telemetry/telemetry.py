@@ -130,12 +130,12 @@ class Telemetry:
             yield seen
 
     @contextmanager
-    def step(self, agent: str, name: str, key: str) -> Generator[Seen]:
+    def step(self, agent: str, kind: str, name: str, key: str) -> Generator[Seen]:
         """Follow a run of a step's function."""
-        values = {"pelton.agent": agent, "pelton.step": key}
+        values = {"pelton.agent": agent, "pelton.kind": kind, "pelton.step": key}
         with (
             self.traces.span(f"step {name}", "internal", values) as span,
-            self._watched(span, "pelton_step_seconds", agent) as seen,
+            self._watched(span, "pelton_step_seconds", agent, kind) as seen,
         ):
             yield seen
 
@@ -152,10 +152,10 @@ class Telemetry:
                 span.end(seen.how, failed=seen.how in BAD)
 
     @contextmanager
-    def _watched(self, span: Span, metric: str, agent: str) -> Generator[Seen]:
+    def _watched(self, span: Span, metric: str, *labels: str) -> Generator[Seen]:
         seen, began = Seen(span.traceparent), self._world.monotonic()
         try:
             yield seen
         finally:
-            self.metrics.took(metric, self._world.monotonic() - began, agent, seen.how)
+            self.metrics.took(metric, self._world.monotonic() - began, *labels, seen.how)
             span.end(seen.how, failed=seen.how in BAD)
