@@ -92,7 +92,7 @@ def test_top_shows_how_agents_stand(dev: Dev, sent: dict[str, Any]) -> None:
 
 
 def test_every_part_tells_its_metrics(dev: Dev, sent: dict[str, Any]) -> None:
-    urls = {each["name"]: each["metrics"] for each in dev.file()["processes"]}
+    urls = {each["name"]: each["metrics"] for each in dev.file["processes"]}
     urls["bridge"] = f"{dev.url}/metrics"
     for name, has in {
         "bridge": 'pelton_turns_total{agent="worker",tenant="local"}',
