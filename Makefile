@@ -153,6 +153,10 @@ bench-redaction: $(VENV)/.ready
 bench-gateway: $(VENV)/.ready
 	@$(BIN)/python -m benchmarks.gateway $(ARGS)
 
+## bench-telemetry: what it costs to be counted, measured and traced
+bench-telemetry: $(VENV)/.ready
+	@$(BIN)/python -m benchmarks.telemetry
+
 ## bench-streams: one task to 200 subscribers beside the SDK's server, and 10,000 idle streams (ARGS=--dry)
 bench-streams: $(VENV)/.ready
 	@$(BIN)/python -m benchmarks.streams $(ARGS)
@@ -210,4 +214,4 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 		pip --require-hashes -r requirements.lock; pip --no-deps --no-build-isolation -e .; fi
 	@touch $@
 
-.PHONY: demo conformance-agent test test-slow test-claude test-frameworks test-browser node check lint format imports types cov cov-core accepted simulate chaos fuzz recovery soak bench bench-turns bench-fold bench-fairness bench-redaction bench-gateway bench-streams schemas lock image test-image secrets setup clean help
+.PHONY: demo conformance-agent test test-slow test-claude test-frameworks test-browser node check lint format imports types cov cov-core accepted simulate chaos fuzz recovery soak bench bench-turns bench-fold bench-fairness bench-redaction bench-gateway bench-telemetry bench-streams schemas lock image test-image secrets setup clean help

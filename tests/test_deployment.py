@@ -420,6 +420,16 @@ def test_compose_holds_no_secret() -> None:
             assert re.fullmatch(r"\$\{NATS_\w+_PASSWORD\}", value), line
 
 
+def test_what_is_deployed_beside_it_is_there_and_on_loopback_only() -> None:
+    beside = (ROOT / "deploy" / "metrics.yml").read_text()
+    for path in re.findall(r"\./(deploy/[\w.-]+):", beside):
+        assert (ROOT / path).is_file(), path
+    assert re.findall(r"ports: (.*)", beside) == ['["127.0.0.1:3000:3000"]']
+    targets = re.findall(r'"([a-z0-9-]+):\d+"', (ROOT / "deploy" / "prometheus.yml").read_text())
+    assert all(re.search(rf"^  {name}:", COMPOSE, re.MULTILINE) for name in targets)
+    assert len(targets) == 4
+
+
 def docker(*arguments: str) -> str:
     """Return what Docker says; skips the test where no engine runs or the image is not built."""
     if shutil.which("docker") is None:

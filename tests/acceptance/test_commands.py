@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from tests.acceptance.running import PELTON, Dev, environment, eventually, pelto
 
 @pytest.fixture(scope="module")
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    with Dev(tmp_path_factory.mktemp("dev"), "--profile", "relaxed") as running:
+    metrics = {"PELTON_TELEMETRY_METRICS": "127.0.0.1:0"}
+    with Dev(tmp_path_factory.mktemp("dev"), "--profile", "relaxed", **metrics) as running:
         yield running.ready()
 
 
@@ -75,6 +77,33 @@ def test_send_to_a_task_that_has_ended_fails_and_says_so(dev: Dev, sent: dict[st
 def test_agents_lists_who_is_there(dev: Dev) -> None:
     assert [agent["name"] for agent in dev.json("agents")["agents"]] == ["worker"]
     assert "Does two steps and streams a piece after each." in dev.run("agents").stdout
+
+
+def test_top_shows_how_agents_stand(dev: Dev, sent: dict[str, Any]) -> None:
+    found = dev.json("top")
+    (row,) = found["agents"]
+    assert (row["name"], row["status"], row["executors"]) == ("worker", "serving", 1)
+    assert row["counts"]["turns"] >= 1
+    assert found["trouble"] == ""
+    lines = dev.run("top", "--once").stdout.splitlines()
+    assert lines[0].startswith("read up to ")
+    assert lines[2].split()[:4] == ["AGENT", "STATUS", "EXECUTORS", "RUNNING"]
+    assert lines[3].split()[:3] == ["worker", "serving", "1"]
+
+
+def test_every_part_tells_its_metrics(dev: Dev, sent: dict[str, Any]) -> None:
+    urls = {each["name"]: each["metrics"] for each in dev.file["processes"]}
+    urls["bridge"] = f"{dev.url}/metrics"
+    for name, has in {
+        "bridge": 'pelton_turns_total{agent="worker",tenant="local"}',
+        "projector": 'pelton_projection_position{tenant="local"}',
+        "executor-1": 'pelton_attempt_seconds_count{agent="worker",outcome="completed"}',
+    }.items():
+        with urllib.request.urlopen(urls[name], timeout=10) as answer:
+            text = answer.read().decode()
+        part = name.partition("-")[0]
+        assert f'pelton_info{{part="{part}",profile="relaxed",sync="2m"' in text
+        assert has in text, name
 
 
 @pytest.mark.accepts("AS-30")

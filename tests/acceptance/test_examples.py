@@ -1,67 +1,54 @@
-"""The examples of agents by file, run as a user runs them, without a key."""
+"""The examples without a key: as a user runs them, where that is soon there."""
 
 from __future__ import annotations
 
-import json
+import runpy
 import shutil
-import subprocess
-import sys
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.running import WITHIN, Dev, ask, environment, eventually, message, pelton
+from pelton.adapters.cli.references import load_agent
+from pelton.runtime.jetstream import RELAXED, JetStreamLog
+from pelton.testing.models import ScriptedModel
+from tests.acceptance.running import Dev
+from tests.runtime.clients import Client, reply, serving
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-@pytest.fixture
-def variables() -> Generator[dict[str, str]]:
-    """Run the scripted model, and return what it says leads to it."""
-    with subprocess.Popen(
-        [sys.executable, EXAMPLES / "scripted_model.py"],
-        env=environment(),
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as model:
-        try:
-            assert model.stdout is not None
-            yield dict(each.split("=", 1) for each in model.stdout.readline().split())
-        finally:
-            model.terminate()
+async def test_a_graph_and_another_agent_share_a_conversation(
+    nats_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = runpy.run_path(str(EXAMPLES / "offline_model.py"))["answer"]
+    agents = [load_agent(f"{EXAMPLES / 'pair.py'}:{name}") for name in ("editor", "researcher")]
+    async with (
+        ScriptedModel(answer) as model,
+        JetStreamLog.open(nats_url, profile=RELAXED) as log,
+    ):
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{model.url}/v1")
+        monkeypatch.setenv("OPENAI_API_KEY", "none")
+        client, said = Client(log, "editor"), list[str]()
+        for question in ("What is a bell?", "And a lease?"):
+            async with serving(log, *agents):  # each question meets other executors
+                context, task = await client.send(question, "talk")
+                said.append(reply(await client.settled(context, task, within=20)))
+    first, second = said
+    assert first.startswith("You have asked 1 times: What is a bell?.")
+    assert second.startswith("You have asked 2 times: What is a bell?; And a lease?.")
+    assert second.endswith("(checked by the editor, who was asked 2 times)")
 
 
-@pytest.mark.timeout(180)
-@pytest.mark.accepts("AS-50")
-def test_an_editor_has_a_graph_find_out(tmp_path: Path, variables: dict[str, str]) -> None:
-    room = Path(shutil.copytree(EXAMPLES / "newsroom", tmp_path / "newsroom"))
-    with Dev(room, agents=(), **variables) as dev:
-        eventually(lambda: dev.said("ready http"), within=90)  # its framework is slow to load
+@pytest.mark.timeout(120)
+def test_a_coding_command_line_is_reached_over_a2a(tmp_path: Path) -> None:
+    ignored = shutil.ignore_patterns("node_modules")
+    shutil.copytree(EXAMPLES, tmp_path / "examples", ignore=ignored)
+    with Dev(tmp_path, agents=("cli+jsonl:examples/coder.py {prompt}",)) as dev:
         dev.ready()
-        answer = ask(f"{dev.url}/editor", "SendMessage", message("bakeries"), within=60)
-        [part] = answer["task"]["status"]["message"]["parts"]
-        asked = "What is new about bakeries?"
-        assert part["text"] == f"BAKERIES: I have been asked {asked!r}, and know nothing."
-        found = dev.json("tasks")["tasks"]
-        assert {each["agent"] for each in found} == {"editor", "researcher"}
-
-
-def test_a_coding_command_line_is_behind_a2a(tmp_path: Path) -> None:
-    room = Path(shutil.copytree(EXAMPLES / "coder", tmp_path / "coder"))
-    with Dev(room, agents=("offline.toml",)) as dev:
-        dev.ready()
-        answer = ask(f"{dev.url}/coder", "SendMessage", message("look around"), within=WITHIN)
-        [artifact] = answer["task"]["artifacts"]
-        [part] = artifact["parts"]
-        assert part["text"].startswith("You said 'look around'. Here are coder.toml, ")
-
-
-@pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*/*.toml")), ids=lambda path: path.name)
-def test_every_file_says_what_it_lacks(file: Path) -> None:
-    if file.name == "pelton.toml":
-        return
-    done = pelton("check", str(file), "--json", cwd=file.parent)
-    assert done.returncode in (0, 1), done.stderr
-    wrong = {each["name"] for each in json.loads(done.stdout)["checks"] if each["state"] == "wrong"}
-    assert wrong <= {"environment", "adapter", "agent"}
+        first = dev.json("send", "coder", "write a function that adds")["task"]
+        more = ("--context", first["contextId"])
+        again = dev.json("send", "coder", "test it", *more)["task"]
+    answers = [each["artifacts"][0]["parts"][0]["text"] for each in (first, again)]
+    assert answers[0] == "write_a_function_that_adds.py is written, after 0 lines of talk."
+    assert answers[1].startswith("test_it.py is written, after ")
+    assert " 0 lines" not in answers[1]

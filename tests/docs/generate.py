@@ -27,6 +27,8 @@ from pelton.adapters.cli.app import app
 from pelton.adapters.cli.output import exit_code
 from pelton.adapters.frameworks.contract import Capability
 from pelton.adapters.mcp.contract import SERVERS
+from pelton.adapters.telemetry.families import ALL as ALL_PARTS
+from pelton.adapters.telemetry.families import FAMILIES, SPANS
 from pelton.events.asyncapi import asyncapi
 from pelton.events.commands import COMMANDS, CommandEnvelope
 from pelton.events.commit import Commit
@@ -470,6 +472,39 @@ def tools_() -> str:
     return "\n".join(rows)
 
 
+def metrics() -> str:
+    """Return the table of the metrics."""
+    return table(
+        ("metric", "kind", "labels", "where", "meaning"),
+        (
+            (
+                f"`{each.name}_total`" if each.kind == "counter" else f"`{each.name}`",
+                each.kind,
+                ", ".join(f"`{label}`" for label in each.labels),
+                "all" if each.parts == ALL_PARTS else ", ".join(each.parts),
+                each.text,
+            )
+            for each in FAMILIES
+        ),
+    )
+
+
+def spans() -> str:
+    """Return the table of the spans."""
+    return table(
+        ("span", "kind", "attributes", "meaning"),
+        (
+            (
+                f"`{each.name}`",
+                each.kind,
+                ", ".join(f"`pelton.{name}`" for name in each.attributes),
+                each.text,
+            )
+            for each in SPANS
+        ),
+    )
+
+
 BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "adapters": adapters,
     "agent-file": agent_file,
@@ -490,6 +525,8 @@ BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "tools": tools_,
     "profiles": profiles,
     "cli": cli,
+    "metrics": metrics,
+    "spans": spans,
 }
 
 if __name__ == "__main__":

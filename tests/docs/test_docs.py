@@ -30,6 +30,7 @@ import pytest_asyncio
 import typer
 
 from pelton.adapters.cli.app import app
+from pelton.adapters.telemetry.families import FAMILIES, SPANS, exposed
 from pelton.events import context, delegation, wishes
 from pelton.events.asyncapi import asyncapi
 from pelton.events.calls import Call
@@ -330,6 +331,31 @@ def test_every_name_of_ours_in_metadata_has_a_row() -> None:
 
 def test_every_count_has_a_row() -> None:
     assert set(COUNTS) <= rows("dead-letters.md")
+
+
+def test_every_metric_and_span_has_a_row() -> None:
+    found = rows("telemetry.md")
+    for family in FAMILIES:
+        assert family.name + ("_total" if family.kind == "counter" else "") in found
+    assert {span.name for span in SPANS} <= found
+
+
+def test_every_query_of_the_dashboard_names_what_there_is() -> None:
+    board = json.loads((ROOT / "deploy" / "grafana-dashboard.json").read_text())
+    queries = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    queries += [each["query"] for each in board["templating"]["list"]]
+    known = {name for family in FAMILIES for name in exposed(family)}
+    labels = {label for family in FAMILIES for label in family.labels} | {"le"}
+    named = {name for query in queries for name in re.findall(r"\bpelton_[a-z_]+", query)}
+    grouped = {
+        label.strip()
+        for query in queries
+        for by in re.findall(r"by \(([^)]*)\)", query)
+        for label in by.split(",")
+    }
+    assert named <= known, named - known
+    assert grouped <= labels, grouped - labels
+    assert [each.name for each in FAMILIES if not named & set(exposed(each))] == []
 
 
 def test_every_member_of_a_call_has_a_row() -> None:

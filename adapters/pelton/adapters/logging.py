@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, cast
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from pelton.adapters.a2a.asked import ASKED
 from pelton.events.redact import STANDARD, Redactor
 
 HIDDEN: Final = "***"
@@ -62,6 +63,13 @@ def redact(value: Any, key: str = "") -> Any:
             return _scrubbed(str(value))
 
 
+def _correlate(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Name the request that is being answered (AS-7); what a turn logs is named already."""
+    if asked := ASKED.get().id:
+        event.setdefault("correlationid", asked)
+    return event
+
+
 def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     kept = {"exc_info": event.pop("exc_info")} if "exc_info" in event else {}
     return {name: redact(value, name) for name, value in event.items()} | kept
@@ -85,6 +93,7 @@ def set_up(
     json = format == "json" or (format == "auto" and not sys.stderr.isatty())
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        _correlate,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.stdlib.ExtraAdder(),

@@ -103,6 +103,13 @@ class Damaged(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Queue(msgspec.Struct, frozen=True):
+    """How many contexts of an agent have commands that wait, and how many commands these are."""
+
+    contexts: int = 0
+    commands: int = 0
+
+
 _statuses: Final = msgspec.json.Decoder(TaskStatus)
 _objects: Final = msgspec.json.Decoder(JsonObject)
 _waits: Final = msgspec.json.Decoder(dict[str, str])
@@ -129,6 +136,13 @@ _TASK: Final = (
 )
 _AGENTS: Final = "SELECT name, profile, registered, updated FROM agents ORDER BY name"
 _ACTIVE: Final = "SELECT agent, count(*) FROM tasks WHERE attempt IS NOT NULL GROUP BY agent"
+_TURNS: Final = (
+    "SELECT agent, pause, count(*) FROM tasks WHERE attempt IS NOT NULL GROUP BY agent, pause"
+)
+_QUEUES: Final = (
+    "SELECT c.agent, count(DISTINCT p.key), count(*) FROM pending p"
+    " JOIN contexts c ON c.key = p.key GROUP BY c.agent"
+)
 _AGENT: Final = "SELECT name, profile, registered, updated FROM agents WHERE name = ?"
 _REJECTED: Final = (
     "SELECT agent, context_id, command_id, task_id, code, reason, sequence, time FROM rejected"
@@ -275,6 +289,21 @@ class ReadModels:
     async def active(self) -> dict[str, int]:
         """Return how many turns of each agent have begun and not ended (AS-48)."""
         return {agent: int(count) for agent, count in await self._fetch(_ACTIVE, {})}
+
+    async def turns(self) -> dict[str, dict[str, int]]:
+        """Return how many turns of each agent are open, by how the last attempt left them.
+
+        With an empty name those that are in hand, else as `AttemptEnd` names it.
+        """
+        found: dict[str, dict[str, int]] = {}
+        for agent, pause, count in await self._fetch(_TURNS, {}):
+            found.setdefault(agent, {})[pause] = int(count)
+        return found
+
+    async def queues(self) -> dict[str, Queue]:
+        """Return what waits to be decided, for each agent for which anything does."""
+        rows = await self._fetch(_QUEUES, {})
+        return {agent: Queue(int(contexts), int(count)) for agent, contexts, count in rows}
 
     async def rejection(self, agent: str, task_id: str) -> Rejection | None:
         """Return the last refusal of a command about a task."""

@@ -36,6 +36,7 @@ from pelton.runtime.contexts import Contexts
 from pelton.runtime.log import Log
 from pelton.runtime.memories import Memories
 from pelton.runtime.model_gateway import ModelGateway
+from pelton.runtime.observer import UNOBSERVED, Observer
 from pelton.runtime.outbox import Outbox
 from pelton.runtime.patience import patiently
 from pelton.runtime.prompts import Prompts
@@ -54,7 +55,8 @@ class Host(NamedTuple):
     `executor` is its id, `tenant` what its own records name, `patience` after how many seconds of
     its silence others take over; once `hurry` is set, everything is handed back. `ended` is told of
     each turn of an agent that has ended here. `steps` makes what calls the functions of steps;
-    `gateway` is where agents' calls of models go, if there is one.
+    `gateway` is where agents' calls of models go, if there is one; `observer` hears of all that is
+    done.
     """
 
     log: Log
@@ -72,6 +74,7 @@ class Host(NamedTuple):
     ended: Callable[[str, TurnEnded], None]
     steps: Callable[..., Steps] = Steps
     gateway: ModelGateway | None = None
+    observer: Observer = UNOBSERVED
 
     async def knows(self, agent: str) -> bool:
         """Whether somebody may take a task: the agent is registered, or its URL is allowed."""

@@ -11,17 +11,16 @@ from functools import cached_property
 from typing import Final
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from pelton.events.a2a import Message, TaskState, TaskStatus
 from pelton.events.commands import SendMessage
 from pelton.events.commit import Origin
 from pelton.events.decide import LATE, dead, decide, interrupt
-from pelton.events.delegation import Delegation, elsewhere
 from pelton.events.events import (
     AnyEvent,
     AttemptEnd,
     AttemptEnded,
-    DelegationAccepted,
     Failure,
     FailureClass,
     MessageAnswered,
@@ -36,9 +35,12 @@ from pelton.events.turns import Delegated
 from pelton.runtime.agents import Agent
 from pelton.runtime.assignment import Assignment, Host
 from pelton.runtime.bulk import PatientBlobs
+from pelton.runtime.errand import Errand
 from pelton.runtime.failures import RecordedError, failure_of
+from pelton.runtime.log import Conflict
 from pelton.runtime.mailbox import Canceled, Interrupted, Mailbox
 from pelton.runtime.memory import TurnMemory
+from pelton.runtime.observer import Attempted, Seen
 from pelton.runtime.pulse import Pulse
 from pelton.runtime.recorder import Recorder
 from pelton.runtime.steps import Doubt, Steps
@@ -135,6 +137,7 @@ class Attempt:
         self.delegates = open_ is not None and bool(open_.delegations)
         """Whether it has handed on work to other agents, or an earlier attempt has."""
         self._aides: list[asyncio.Task[None]] = []
+        self._seen = Seen()
 
     @cached_property
     def mailbox(self) -> Mailbox:
@@ -158,10 +161,6 @@ class Attempt:
         """The tasks that it has written about."""
         return self.mailbox.touched if "mailbox" in self.__dict__ else {self.task_id}
 
-    def _logger(self) -> structlog.stdlib.BoundLogger:
-        task = self._task
-        return logger.bind(task=task.id, turn=task.number, attempt=task.attempt)
-
     def hand_back(self) -> None:
         """Stop here and leave the turn open for the next attempt."""
         self._interrupt(_Why.STOPPED)
@@ -177,6 +176,22 @@ class Attempt:
             Conflict: another executor has taken over (the fence held).
             LogError: the log refuses what the turn writes.
         """
+        task = self._task
+        origin = task.origin
+        begun = Attempted(
+            *(self._agent.name, self._writer.state.id, task.id, task.number, task.attempt),
+            *(origin.correlationid, origin.traceparent),
+        )
+        named = begun._asdict()
+        del named["traceparent"]
+        with bound_contextvars(**named), self._host.observer.attempt(begun) as self._seen:
+            try:
+                return await self._run()
+            except Conflict:
+                self._seen.how = "fenced"
+                raise
+
+    async def _run(self) -> End:
         running: asyncio.Task[object] | None = None
         try:
             if self._task.attempt > 1:
@@ -256,6 +271,8 @@ class Attempt:
             pulse=self._pulse,
             doubt=doubt,
             until=waits.until,
+            agent=self._agent.name,
+            observer=self._host.observer,
         )
         return Tools(steps, waits)
 
@@ -298,42 +315,10 @@ class Attempt:
             self._interrupt(_Why.WAITS if waits else _Why.STALLED)
 
     async def _hand_over(self, event: TaskDelegated, known: Delegated | None) -> None:
-        """Send what was delegated; if its agent is elsewhere, wait for its report too.
-
-        It is on behalf of whoever owns the conversation: so they own that one too.
-        """
+        """Send what was delegated; if its agent is elsewhere, wait for its report too."""
         self.delegates = True
-        waits = Delegation(
-            agent=self._agent.name,
-            context_id=self._writer.state.id,
-            task_id=self.task_id,
-            turn=self._task.number,
-            key=event.key,
-            chain=event.chain,
-        )
-        outbox = self._host.outbox
-        origin = self._task.origin._replace(actor=self._writer.state.owner)
-        if not elsewhere(event.agent):
-            with self._pulse.running():
-                await outbox.hand_over(event, waits, origin)
-            return
-        if known is None or not known.accepted:
-            again = known is not None
-            with self._pulse.running():
-                child = await outbox.hand_abroad(event, waits, origin, again=again)
-                if not child:
-                    return
-                self._recorder.emit(
-                    DelegationAccepted(task_id=self.task_id, key=event.key, child=child)
-                )
-                await self._recorder.flush()
-            known = Delegated(
-                agent=event.agent,
-                context_id=event.context_id,
-                child=child,
-                command_id=event.command_id,
-            )
-        await outbox.follow(known, waits, origin)
+        errand = Errand(self._agent.name, self._task, self._recorder, self._pulse, self._host)
+        await errand.run(event, known)
 
     # The end.
 
@@ -346,7 +331,8 @@ class Attempt:
                 events = decide(self._writer.state, command, time=self._recorder.now())
                 origin = Origin.caused_by(command, self._host.source)
                 await self._recorder.close(events, command=sequence, origin=origin)
-                self._logger().info("canceled")
+                self._seen.how = "canceled"
+                logger.info("canceled")
                 return End.DONE
             case Interrupted(command):
                 return await self._interrupted(command)
@@ -379,7 +365,8 @@ class Attempt:
         assert task.turn is not None  # it runs
         origin = Origin.caused_by(command, self._host.source)
         await self._recorder.close(interrupt(task, task.turn, self._recorder.now()), origin=origin)
-        self._logger().info("interrupted")
+        self._seen.how = "canceled"
+        logger.info("interrupted")
         return End.DONE
 
     async def _ended(self, turn: Turn, running: asyncio.Task[object]) -> End:
@@ -399,8 +386,8 @@ class Attempt:
             return await self._fail(Failure(kind=kind, message=text))
         except RecordedError as error:
             return await self._fail(error.failure)
-        except Exception as error:  # noqa: BLE001  whatever an agent lets out fails its task
-            self._logger().exception("agent-failed")
+        except Exception as error:
+            logger.exception("agent-failed")
             return await self._fail_or_retry(failure_of(error))
         return await self._end(state, message, failure, bare=bare)
 
@@ -423,6 +410,7 @@ class Attempt:
             empty=empty,
         )
         await self._recorder.close((*events, ended))
+        self._seen.how = ended.outcome.value
         self._host.ended(self._agent.name, ended)
         return End.DONE
 
@@ -437,7 +425,7 @@ class Attempt:
         if delay is None:
             return await self._fail(failure)
         again_at = self._recorder.now(delay)
-        self._logger().warning("attempt-failed", failure=failure.kind, again_at=again_at)
+        logger.warning("attempt-failed", failure=failure.kind, again_at=again_at)
         ended = self._attempt_ended(AttemptEnd.FAILED, failure=failure, again_at=again_at)
         await self._recorder.close((ended,))
         return End.OPEN
@@ -447,7 +435,7 @@ class Attempt:
         with suppress(ContentErased):  # what is streamed and not sealed yet goes nowhere then
             await self._recorder.settle()
         turn = self._recorder.turn
-        self._logger().warning("dead-lettered", failure=failure.kind, reason=failure.message)
+        logger.warning("dead-lettered", failure=failure.kind, reason=failure.message)
         ended = TurnEnded(
             task_id=self.task_id,
             turn=self._task.number,
@@ -465,6 +453,7 @@ class Attempt:
                 now=self._recorder.now(),
             )
         )
+        self._seen.how = "failed"
         self._host.ended(self._agent.name, ended)
         return End.DONE
 
@@ -476,6 +465,7 @@ class Attempt:
         failure: Failure | None = None,
         again_at: str = "",
     ) -> AttemptEnded:
+        self._seen.how = "retried" if end is AttemptEnd.FAILED else end.value
         return AttemptEnded(
             task_id=self.task_id,
             turn=self._task.number,
@@ -492,6 +482,6 @@ class Attempt:
             running.cancel()
             await asyncio.wait((running,), timeout=SETTLE)
         if not running.done():
-            self._logger().error("agent-does-not-end", after=SETTLE)
+            logger.error("agent-does-not-end", after=SETTLE)
         elif not running.cancelled():
             running.exception()  # it has been heard, or concerns nobody any more

@@ -30,6 +30,7 @@ from pelton.runtime.initial import prompt
 from pelton.runtime.log import Bell, Bells, Conflict, Log, LogUnavailable
 from pelton.runtime.memories import Memories
 from pelton.runtime.model_gateway import ModelGateway
+from pelton.runtime.observer import UNOBSERVED, Observer
 from pelton.runtime.outbox import Outbox
 from pelton.runtime.patience import patiently, why
 from pelton.runtime.presence import Presence
@@ -55,6 +56,7 @@ class InHand(Protocol):
     come unheard.
     """
 
+    agent: Agent
     bell: Bell
     rung: bool
     look_again: bool
@@ -92,7 +94,7 @@ class Executor:
     seconds of its silence others take over; `tenant` what its own records name; `remote` asks the
     agents elsewhere that work is delegated to, `steps` makes what calls the functions of steps, and
     `embed` the vectors of texts, to recall them by meaning. `gateway` is where the calls of models
-    go that agents make elsewhere than in steps.
+    go that agents make elsewhere than in steps; `observer` hears of what is done.
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class Executor:
         steps: Callable[..., Steps] = Steps,
         embed: Embed | None = None,
         gateway: ModelGateway | None = None,
+        observer: Observer = UNOBSERVED,
     ) -> None:
         self._log, self._world = log, world
         self._agents = tuple(agents)
@@ -138,6 +141,7 @@ class Executor:
             ended=self._ended,
             steps=steps,
             gateway=gateway,
+            observer=observer,
         )
         self.rang_again = 0
         """How many bells rang here that had rung before: timers, retries, and what others lost."""
@@ -298,6 +302,7 @@ class Executor:
         while True:
             bell = await bells.next()
             self.rang_again += bell.deliveries > 1
+            self._host.observer.rang(agent.name, again=bell.deliveries > 1)
             subject = bell.record.subject
             work = self._works.get(subject)
             if work is not None:
@@ -359,6 +364,7 @@ class Executor:
             delay = back.delay
         except Conflict:
             work.forget()
+            self._host.observer.fenced(work.agent.name)
             logger.warning("fenced", place=work.place)
             delay = 0.5
         except LogUnavailable as error:

@@ -39,6 +39,7 @@ from pelton.runtime.push_settings import PushSettings
 from pelton.runtime.setting_types import Address as Address  # noqa: PLC0414  who loads settings
 from pelton.runtime.setting_types import Secret as Secret  # noqa: PLC0414  needs these too
 from pelton.runtime.setting_types import Section
+from pelton.runtime.telemetry_settings import TelemetrySettings
 from pelton.runtime.toml import SettingsError as SettingsError  # noqa: PLC0414  who loads raises it
 from pelton.runtime.toml import fault, hint, read
 
@@ -292,6 +293,7 @@ class Settings(Section, frozen=True, kw_only=True):
     redaction: RedactionSettings = RedactionSettings()
     encryption: EncryptionSettings = EncryptionSettings()
     log: LogSettings = LogSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
 
     @property
     def directory(self) -> Path:

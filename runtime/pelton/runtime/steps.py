@@ -35,6 +35,7 @@ from pelton.events.turns import Step
 from pelton.events.turns import Turn as TurnFold
 from pelton.runtime.bulk import THRESHOLD, Blobs
 from pelton.runtime.failures import NondeterminismError, StepError, failure_of
+from pelton.runtime.observer import UNOBSERVED, Observer
 from pelton.runtime.pulse import Pulse
 from pelton.runtime.recorder import WITHIN, Recorder, aside
 from pelton.runtime.redaction import cleaned
@@ -106,7 +107,7 @@ class Steps:
     """The recorded calls of one attempt; `earlier` is the turn as earlier attempts have left it.
 
     `now` tells the log's time, `doubt` asks a person about a step with an unknown outcome, `until`
-    waits for a time of the log's under a key.
+    waits for a time of the log's under a key. `observer` hears of what `agent` runs.
     """
 
     def __init__(
@@ -120,11 +121,14 @@ class Steps:
         pulse: Pulse,
         doubt: Callable[[str], Awaitable[Doubt]],
         until: Callable[[str, str], Awaitable[None]],
+        agent: str = "",
+        observer: Observer = UNOBSERVED,
     ) -> None:
         self._recorder, self._blobs, self._pulse = recorder, blobs, pulse
         self._number, self._attempt = number, attempt
         self._earlier = earlier
         self._doubt, self._until = doubt, until
+        self._agent, self._observer = agent, observer
         self._occurrences: Counter[str] = Counter()
         self._asked: set[str] = set()
 
@@ -204,6 +208,7 @@ class Steps:
                     " the first event that differs is its StepStarted."
                 )
             if recorded.done:
+                self._observer.served(self._agent)
                 return await self._served(recorded)
             if not recorded.again_at and not recorded.idempotent:
                 done, result = await self._doubtful(key, recorded.attempt)
@@ -282,19 +287,23 @@ class Steps:
     async def _once(self, effect: Effect) -> Any:
         key = effect.key
         token, running = _key.set(self._unique(key)), _running.set(key)
-        try:
-            with self._pulse.running():
-                async with asyncio.timeout(effect.deadline):
-                    result = await self._called(key, effect.fn, effect.args)
-            data = msgspec.json.encode(result)
-        except Exception as error:
-            logger.info("step-failed", key=key, exception=type(error).__name__)
-            failure = cleaned(self._blobs.redactor, failure_of(error), key)
-            raise _Failed(failure) from error
-        finally:
-            _running.reset(running)
-            _key.reset(token)
-        return await self._completed(key, data, at_once=not effect.idempotent)
+        with self._observer.step(self._agent, effect.kind, effect.name, key) as seen:
+            try:
+                with self._pulse.running():
+                    async with asyncio.timeout(effect.deadline):
+                        result = await self._called(key, effect.fn, effect.args)
+                data = msgspec.json.encode(result)
+            except Exception as error:
+                seen.how = "failed"
+                logger.info("step-failed", key=key, exception=type(error).__name__)
+                failure = cleaned(self._blobs.redactor, failure_of(error), key)
+                raise _Failed(failure) from error
+            finally:
+                _running.reset(running)
+                _key.reset(token)
+            value = await self._completed(key, data, at_once=not effect.idempotent)
+            seen.how = "completed"
+            return value
 
     async def _completed(self, key: str, data: bytes, *, at_once: bool) -> Any:
         """Record a result. One that may be had again waits for others to be written with."""

@@ -84,8 +84,8 @@ def test_whatever_answers_is_asked() -> None:
         for name, method in inspect.getmembers(app.App, inspect.isfunction)
         if "Reply" in str(inspect.signature(method).return_annotation)
     }
-    leading = {"_answered", "_answer", "_let_in"}  # to one of the others, or to a binding
-    rows = {"_own", "_grant", "_health", "_card", "_directory"}
+    leading = {"_answered", "_answer", "_let_in", "_a2a"}  # to another one, or to a binding
+    rows = {"_own", "_grant", "_health", "_card", "_directory", "_metrics"}
     assert answering == leading | rows
 
 
@@ -138,7 +138,7 @@ def everything(task: str, record: int) -> Iterator[Ask]:
     yield Ask("GET", "/v1/openapi.json")
     for path, verbs in Grants.paths.items():
         yield from (Ask(verb, f"/{path}") for verb in verbs)
-    for path in ("/", "/healthz", "/readyz", "/echo" + CARD, CARD):
+    for path in ("/", "/healthz", "/readyz", "/metrics", "/echo" + CARD, CARD):
         yield Ask("GET", path)
 
 

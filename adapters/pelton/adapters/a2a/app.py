@@ -16,15 +16,18 @@ import structlog
 
 from pelton.adapters.a2a import card, jsonrpc, rest, sockets
 from pelton.adapters.a2a.agents import Registered
+from pelton.adapters.a2a.asked import ASKED, GONE, Asked
 from pelton.adapters.a2a.call import Call
 from pelton.adapters.a2a.card import Cards
 from pelton.adapters.a2a.errors import (
     HttpError,
     MethodNotAllowed,
     NotReady,
+    ScopeMissing,
     as_plain,
     fault_of,
     headers_of,
+    note,
     report,
 )
 from pelton.adapters.a2a.extensions import Parameters, listed
@@ -45,7 +48,10 @@ from pelton.adapters.a2a.waits import SlowReader
 from pelton.adapters.api import live, routes
 from pelton.adapters.api.openapi import openapi
 from pelton.adapters.api.route import Knock
+from pelton.adapters.api.routes import INSPECT
 from pelton.adapters.identity.authenticator import Authenticator
+from pelton.adapters.telemetry.metrics import CONTENT_TYPE
+from pelton.adapters.telemetry.telemetry import Telemetry
 from pelton.events.a2a import JsonObject
 from pelton.events.errors import PeltonError
 from pelton.events.principal import Principal
@@ -63,6 +69,8 @@ _EXTENSIONS: Final = (b"a2a-extensions", b"x-a2a-extensions")
 _READ: Final = ("GET", "HEAD")
 _BODILESS: Final = ("GET", "HEAD", "DELETE", "OPTIONS")
 _HEALTH: Final = (["healthz"], ["readyz"])
+METRICS: Final = "metrics"
+"""The path under which Prometheus reads, unless an agent has that name."""
 
 if TYPE_CHECKING:
     from pelton.adapters.debug.debugger import Debugger
@@ -93,6 +101,7 @@ class App:
         debugger: Debugger | None = None,
         tools: Door | None = None,
         readiness: Callable[[], Awaitable[JsonObject]],
+        telemetry: Telemetry,
         world: World,
     ) -> None:
         self._tenants = tenants
@@ -100,7 +109,7 @@ class App:
         self._guard = guard
         self._cards, self._public_cards = cards, public_cards
         self._grants, self._debugger, self._tools = grants, debugger, tools
-        self._readiness = readiness
+        self._readiness, self._telemetry = readiness, telemetry
         self._world = world
         self._openapi = msgspec.json.encode(openapi())
 
@@ -113,17 +122,40 @@ class App:
         elif scope["type"] != "http":
             return
         headers: dict[bytes, bytes] = dict(scope["headers"])
+        asked = Asked(self._world.monotonic())
+        ASKED.set(asked)  # each request has a task of its own
         try:
             if len(headers) != len(scope["headers"]):
                 check_once(scope["headers"])
             (self._guard.check_socket if is_socket else self._guard.check)(headers)
         except PeltonError as error:
-            await (sockets.refuse if is_socket else send_reply)(send, plain(error))
+            reply = plain(error)
+            self._telemetry.answered(asked)
+            await (sockets.refuse if is_socket else send_reply)(send, reply)
             return
         extra: list[tuple[bytes, bytes]] = []
         traceparent = headers.get(b"traceparent")
         if traceparent is not None and TRACEPARENT.fullmatch(traceparent):
             extra.append((b"traceparent", traceparent))
+            asked.traceparent = traceparent.decode()
+        asked.id = self._world.new_id()
+        try:
+            with self._telemetry.request(asked):
+                await self._serve(scope, headers, receive, send, extra)
+        finally:
+            if (leave := scope.get(_LEAVE)) is not None:
+                leave()
+
+    async def _serve(
+        self,
+        scope: Scope,
+        headers: Mapping[bytes, bytes],
+        receive: Receive,
+        send: Send,
+        extra: list[tuple[bytes, bytes]],
+    ) -> None:
+        """Answer a request that may be one, to the end of its stream."""
+        is_socket = scope["type"] == "websocket"
         try:
             async with Presence(receive):
                 answer = await self._answered(scope, headers, receive, extra)
@@ -144,9 +176,6 @@ class App:
             if cut_off is None:
                 raise
             cut_off()
-        finally:
-            if (leave := scope.get(_LEAVE)) is not None:
-                leave()
 
     async def _answered(
         self,
@@ -156,10 +185,16 @@ class App:
         extra: list[tuple[bytes, bytes]],
     ) -> Reply | EventStream | None:
         """Return the answer, whatever happens: what no binding has answered has a plain one."""
+        asked = ASKED.get()
         try:
             return await self._answer(scope, headers, receive, extra)
         except Exception as error:  # noqa: BLE001  this is the boundary: every error is an answer
-            return _plain_failure(error, self._world.new_id())
+            return _plain_failure(error, asked.id)
+        except BaseException:
+            asked.refuse(GONE, ours=False)
+            raise
+        finally:
+            self._telemetry.answered(asked)
 
     async def _answer(
         self,
@@ -170,12 +205,18 @@ class App:
     ) -> Reply | EventStream | None:
         """Return the answer, or None if nobody is there to read it; adds to its headers."""
         method, path = scope["method"], scope["raw_path"].decode("latin-1").split("/")[1:]
+        asked = ASKED.get()
         if path in _HEALTH and method in _READ:
+            asked.be("http", path[0])
             return await self._health(path[0])
         if self._grants is not None and "/".join(path) in self._grants.paths:
+            asked.be("http", "token")
             return await self._grant(self._grants, scope, headers, receive)
         if self._debugger is not None and path[0] == self._debugger.root:
+            asked.be("http", self._debugger.root)
             return await self._debugger.answer(scope, path[1:], headers, receive, extra)
+        if path == [METRICS] and method in _READ and self._telemetry.opens(headers):
+            return await self._metrics(None, None)
         return await self._let_in(scope, path, headers, receive, extra)
 
     async def _let_in(
@@ -189,7 +230,7 @@ class App:
         """Return the answer to whoever may ask for what a path leads to."""
         method = scope["method"]
         route = self._tenants.route(headers.get(b"host", b""), path)
-        call_id = self._world.new_id()
+        call_id = ASKED.get().id
         is_card = method in _READ and _below(route.path)[-2:] == card.WELL_KNOWN
         if is_card and self._public_cards and route.tenant is not None:
             return self._card(route.tenant, route, scope, headers, call_id)
@@ -199,17 +240,38 @@ class App:
             tenant = self._tenants.of(principal.tenant, route)
             tenant.limits.take(principal.id)
             scope[_LEAVE] = tenant.limits.enter(principal.id)
+            ASKED.get().tenant = tenant.name
         except PeltonError as error:
             return _failure(route.path, method)(error, call_id)
         if is_card:
             return self._card(tenant, route, scope, headers, call_id)
         if method in _READ and route.path == [""]:
             return self._directory(tenant, route, scope, headers)
+        if method in _READ and route.path == [METRICS] and tenant.agents.find(METRICS) is None:
+            return await self._metrics(tenant, principal)
         if route.path[0] == routes.ROOT and tenant.agents.find(routes.ROOT) is None:
             request = HttpRequest(method, route.path[1:], scope["query_string"], b"")
             base = self._base(route, scope, headers)
             caller = tenant, principal
             return await self._own(*caller, request, headers, receive, base=base, call_id=call_id)
+        return await self._a2a(
+            *(tenant, principal, route), scope=scope, headers=headers, receive=receive, extra=extra
+        )
+
+    async def _a2a(
+        self,
+        tenant: Tenant,
+        principal: Principal,
+        route: Route,
+        *,
+        scope: Scope,
+        headers: Mapping[bytes, bytes],
+        receive: Receive,
+        extra: list[tuple[bytes, bytes]],
+    ) -> Reply | EventStream | None:
+        """Return what an agent's URL answers."""
+        method, asked = scope["method"], ASKED.get()
+        call_id = asked.id
         agent, path = find(tenant, route)
         if agent is None:
             return _failure(path, method)(tenant.agents.unknown(), call_id)
@@ -222,10 +284,10 @@ class App:
         if body is None:
             return None
         request = HttpRequest(method, path, scope["query_string"], body)
-        traceparent = extra[0][1].decode() if extra else msgspec.UNSET
+        asked.binding = "rest" if path else "jsonrpc"
         parameters = _parameters(scope["headers"], headers, request.query)
         call = Call(
-            agent.profile, principal, call_id, traceparent, parameters, push=self._cards.push
+            agent.profile, principal, call_id, asked.traceparent, parameters, push=self._cards.push
         )
         if agent.profile.extended_skills is not None:
             base = self._base(route, scope, headers)
@@ -233,6 +295,16 @@ class App:
         if call.active:
             extra.append((b"a2a-extensions", ", ".join(call.active).encode()))
         return await (tenant.rest if path else tenant.rpc).answer(call, request)
+
+    async def _metrics(self, tenant: Tenant | None, principal: Principal | None) -> Reply:
+        """Return the metrics: what is of a tenant alone, if that is not the only one."""
+        ASKED.get().be("http", METRICS)
+        own = None
+        if tenant is not None and principal is not None:
+            if not principal.may(INSPECT):
+                return plain(ScopeMissing(INSPECT))
+            own = tenant.name if len(self._tenants) > 1 else None
+        return Reply(200, await self._telemetry.metrics.exposition(own), CONTENT_TYPE)
 
     async def _own(
         self,
@@ -246,6 +318,7 @@ class App:
         call_id: str,
     ) -> Reply | EventStream | None:
         """Return what our own API answers."""
+        ASKED.get().binding = "api"
         if request.path == ["openapi.json"] and request.method in _READ:
             return Reply(200, self._openapi)
         try:
@@ -255,6 +328,7 @@ class App:
             if request.path == live.PATH:
                 if request.method != "GET":
                     raise MethodNotAllowed("GET")
+                ASKED.get().method = "live"
                 position = headers.get(b"last-event-id", b"").decode("latin-1").strip()
                 updates = live.follow(tenant, principal, request.query, position)
                 return await begin(
@@ -318,6 +392,7 @@ class App:
         call_id: str,
     ) -> Reply:
         """Return the card of the agent that a path leads to."""
+        ASKED.get().be("http", "card")
         agent, path = find(tenant, route)
         if agent is None or path != card.WELL_KNOWN:
             return rest.failure(tenant.agents.unknown(), call_id)
@@ -328,6 +403,7 @@ class App:
         self, tenant: Tenant, route: Route, scope: Scope, headers: Mapping[bytes, bytes]
     ) -> Reply:
         """Return whom the bridge serves."""
+        ASKED.get().be("http", "directory")
         base = self._base(route, scope, headers)
         agents = [
             {
@@ -380,6 +456,7 @@ def _failure(path: list[str], method: str) -> Callable[[Exception, str], Reply]:
 
 def plain(error: Exception) -> Reply:
     """Return an answer that is no part of A2A."""
+    note(error)
     return Reply(fault_of(error).http, as_plain(error), headers=headers_of(error))
 
 

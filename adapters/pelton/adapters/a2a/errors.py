@@ -14,6 +14,7 @@ from typing import ClassVar, Final, NamedTuple
 import msgspec
 import structlog
 
+from pelton.adapters.a2a.asked import ASKED
 from pelton.events.a2a import JsonObject
 from pelton.events.errors import InvalidInput, NotAuthorised, PeltonError
 from pelton.events.principal import Scope
@@ -259,6 +260,12 @@ def fault_of(error: BaseException) -> Fault:
     return FAULTS.get(error.code, INTERNAL) if isinstance(error, PeltonError) else INTERNAL
 
 
+def code_of(error: BaseException) -> str:
+    """Return the code under which an error is known outside."""
+    known = isinstance(error, PeltonError) and error.code in FAULTS
+    return error.code if known and isinstance(error, PeltonError) else "internal"
+
+
 def headers_of(error: BaseException) -> tuple[tuple[bytes, bytes], ...]:
     """Return the HTTP headers that an error calls for."""
     if isinstance(error, HttpError):
@@ -310,7 +317,7 @@ def as_rest(error: BaseException, correlation: str) -> bytes:
 
 def as_plain(error: BaseException) -> bytes:
     """Return the body of an answer outside A2A (AS-28)."""
-    code = error.code if isinstance(error, PeltonError) and error.code in FAULTS else "internal"
+    code = code_of(error)
     detail: JsonObject = error.detail if isinstance(error, NotReady) else {}
     if isinstance(error, InvalidInput) and error.field:
         detail = {"field": error.field}
@@ -321,11 +328,18 @@ def as_plain(error: BaseException) -> bytes:
 logger: structlog.stdlib.BoundLogger = structlog.get_logger("pelton.a2a")
 
 
+def note(error: BaseException) -> None:
+    """Say of the request that is being answered that this error is the answer."""
+    fault = fault_of(error)
+    ASKED.get().refuse(code_of(error), ours=fault is INTERNAL or fault.http >= 500)
+
+
 def report(error: BaseException, correlation: str) -> None:
     """Log an error that is ours, with the id under which its request is known (AS-7).
 
     So is the attempt to write what only we may write (AS-4).
     """
+    note(error)
     fault = fault_of(error)
     if fault is INTERNAL:
         logger.error("request-failed", correlationid=correlation, exc_info=error)

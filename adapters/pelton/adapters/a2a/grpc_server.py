@@ -8,7 +8,7 @@ they have as headers; certificates of clients are not asked for.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final, NamedTuple, NoReturn, Self, cast
 
@@ -17,9 +17,11 @@ import msgspec
 from grpc import aio
 
 from pelton.adapters.a2a import protobuf
+from pelton.adapters.a2a.app import TRACEPARENT
+from pelton.adapters.a2a.asked import ASKED, Asked
 from pelton.adapters.a2a.call import Call
 from pelton.adapters.a2a.card import Cards
-from pelton.adapters.a2a.errors import details_of, fault_of, headers_of, report
+from pelton.adapters.a2a.errors import details_of, fault_of, headers_of, note, report
 from pelton.adapters.a2a.extensions import Parameters, listed
 from pelton.adapters.a2a.guard import MAX_BODY, check_once
 from pelton.adapters.a2a.operations import OPERATIONS, Stream, Unary, operation
@@ -30,6 +32,7 @@ from pelton.adapters.a2a.tenants import Route, Tenant, Tenants
 from pelton.adapters.a2a.tls import Tls
 from pelton.adapters.a2a.waits import SlowReader, Update
 from pelton.adapters.identity.authenticator import Authenticator
+from pelton.adapters.telemetry.telemetry import Telemetry
 from pelton.events.card import AgentProfile
 from pelton.runtime.clock import World
 
@@ -73,15 +76,25 @@ class Service(grpc.GenericRpcHandler):
     """Answers gRPC requests of whoever the authenticator lets in."""
 
     def __init__(
-        self, tenants: Tenants, authenticator: Authenticator, cards: Cards, *, world: World
+        self,
+        tenants: Tenants,
+        authenticator: Authenticator,
+        cards: Cards,
+        *,
+        telemetry: Telemetry,
+        world: World,
     ) -> None:
         self._tenants, self._authenticator = tenants, authenticator
-        self._cards, self._world = cards, world
+        self._cards, self._telemetry, self._world = cards, telemetry, world
 
     @classmethod
     def on(cls, bridge: Bridge, *, world: World) -> Self:
         """Return the service of a bridge."""
-        return cls(bridge.tenants, bridge.authenticator, bridge.cards, world=world)
+        return cls(
+            *(bridge.tenants, bridge.authenticator, bridge.cards),
+            telemetry=bridge.telemetry,
+            world=world,
+        )
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """Return what answers a method, or None if there is no such method."""
@@ -104,20 +117,28 @@ class Service(grpc.GenericRpcHandler):
 
     async def _answer(self, name: str, data: bytes, context: Context) -> bytes:
         """Answer a request: with bytes, or by writing a stream."""
-        call_id = self._world.new_id()
-        leave: Callable[[], None] | None = None
+        asked = Asked(self._world.monotonic(), "grpc", name)
+        asked.id = self._world.new_id()
+        ASKED.set(asked)  # each request has a task of its own
+        for key, value in _texts(context):
+            if key == "traceparent" and TRACEPARENT.fullmatch(value.encode()):
+                asked.traceparent = value
+        with self._telemetry.request(asked):
+            return await self._respond(asked, data, context)
+
+    async def _respond(self, asked: Asked, data: bytes, context: Context) -> bytes:
+        name, leave, answer = asked.method, _nothing, b""
         try:
             given = _metadata(context)
             principal = await self._authenticator.principal(given)
             tenant = self._tenants.of(principal.tenant, _ANYWHERE)
             tenant.limits.take(principal.id)
             leave = tenant.limits.enter(principal.id)
+            asked.tenant = tenant.name
             value = protobuf.from_bytes(f"{PACKAGE}.{WIRES[name].request}", data)
             profile = _agent(tenant, value.get("tenant", ""))
             call = Call(
-                profile,
-                principal,
-                call_id,
+                *(profile, principal, asked.id, asked.traceparent),
                 parameters=_parameters(given, context),
                 push=self._cards.push,
             )
@@ -129,28 +150,39 @@ class Service(grpc.GenericRpcHandler):
             if call.active:
                 await context.send_initial_metadata((("a2a-extensions", ", ".join(call.active)),))
             if isinstance(found, Unary):
-                return _bytes(name, await found.run(tenant.engine, call, params))
-            await self._stream(name, found.run(tenant.engine, call, params), context)
+                answer = _bytes(name, await found.run(tenant.engine, call, params))
+                self._telemetry.answered(asked)
+            else:
+                await self._stream(asked, found.run(tenant.engine, call, params), context)
         except Exception as error:
             if isinstance(error, aio.AbortError):
                 raise
-            await _abort(error, call_id, context)
+            if not asked.answered:
+                note(error)
+                self._telemetry.answered(asked)
+            await _abort(error, asked.id, context)
         finally:
-            if leave is not None:
-                leave()
-        return b""
+            leave()
+        return answer
 
-    @staticmethod
-    async def _stream(name: str, stream: AsyncGenerator[Update | None], context: Context) -> None:
+    async def _stream(
+        self, asked: Asked, stream: AsyncGenerator[Update | None], context: Context
+    ) -> None:
         async with aclosing(stream) as updates:
             async for update in updates:
+                if not asked.answered:
+                    self._telemetry.answered(asked)
                 if update is None:
                     continue  # HTTP/2 itself sees whether the other side lives
                 try:
                     async with asyncio.timeout(WRITE_WITHIN):
-                        await context.write(_bytes(name, update.response))
+                        await context.write(_bytes(asked.method, update.response))
                 except TimeoutError:
                     raise SlowReader("the stream was not read") from None
+
+
+def _nothing() -> None:
+    """Put down what was not taken."""
 
 
 def _metadata(context: Context) -> dict[bytes, bytes]:

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from pelton.adapters.a2a import legacy
+from pelton.adapters.a2a.asked import ASKED
 from pelton.adapters.a2a.call import Call
 from pelton.adapters.a2a.engine import Engine
 from pelton.adapters.a2a.errors import (
@@ -80,6 +81,7 @@ class JsonRpc:
             if self._legacy and asked.method not in OPERATIONS:
                 return await self._answer_legacy(call, asked)
             found = operation(call, asked.method)
+            ASKED.get().method = asked.method
             params = decode(asked.params, _decoders[asked.method])
             if isinstance(found, Unary):
                 result = await found.run(self._engine, call, params)
@@ -96,6 +98,7 @@ class JsonRpc:
         if name is None:  # whatever version it is of
             raise MethodNotFound(f"Method not found: {asked.method[:80]!r}")
         found = operation(call, name, legacy=True)
+        ASKED.get().method = name
         params = convert_members(
             legacy.params(name, msgspec.json.decode(asked.params)), found.request
         )

@@ -39,6 +39,11 @@ class Reader:
         self.stopping = asyncio.Event()
         """Set when streams are to end, for the bridge does."""
 
+    @property
+    def waiting(self) -> int:
+        """How many streams and blocking requests are open."""
+        return len(self._waits)
+
     def end_streams(self) -> None:
         """End all streams, and those that come, as if there were no more: clients come again."""
         self.stopping.set()

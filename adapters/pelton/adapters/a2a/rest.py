@@ -10,6 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from pelton.adapters.a2a import legacy
+from pelton.adapters.a2a.asked import ASKED
 from pelton.adapters.a2a.call import Call
 from pelton.adapters.a2a.engine import Engine
 from pelton.adapters.a2a.errors import (
@@ -128,6 +129,7 @@ class Rest:
             if name is None:
                 raise MethodNotAllowed(*found.methods)
             asked = operation(call, name, legacy=found.legacy)
+            ASKED.get().method = name
             params = _params(name, found, request)
             if isinstance(asked, Unary):
                 result = await asked.run(self._engine, call, params)

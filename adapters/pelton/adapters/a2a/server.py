@@ -7,12 +7,14 @@ import contextlib
 import socket
 from collections.abc import (
     AsyncGenerator,
+    Awaitable,
     Callable,
     Coroutine,
     Iterable,
     Mapping,
     Sequence,
 )
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 from typing import Protocol as Protocol_
 from urllib.parse import urlsplit
@@ -34,6 +36,9 @@ from pelton.adapters.a2a.tls import Tls
 from pelton.adapters.identity.authenticator import EVERYBODY, Admission, Authenticator
 from pelton.adapters.identity.limits import Limits, Rates
 from pelton.adapters.quiet_server import QuietServer
+from pelton.adapters.telemetry.metrics import Reading
+from pelton.adapters.telemetry.standing import look, readings
+from pelton.adapters.telemetry.telemetry import Telemetry
 from pelton.events.a2a import JsonObject
 from pelton.events.errors import PeltonError
 from pelton.projections.read import ReadModels
@@ -43,6 +48,7 @@ from pelton.runtime.contexts import Contexts
 from pelton.runtime.families import Families
 from pelton.runtime.follow import Followers
 from pelton.runtime.log import Heard, Log
+from pelton.runtime.loops import Loops
 
 CANCEL_WITHIN: Final = 5.0
 """Seconds that a cancellation waits to be decided."""
@@ -79,15 +85,20 @@ class Bridge:
     """A bridge without sockets. Made by `open_bridge`.
 
     `app` is its ASGI application; `grpc_server.Service` answers for the same `tenants`, once the
-    `authenticator` lets in whoever asks. `cards` is told where.
+    `authenticator` lets in whoever asks. `cards` is told where. `telemetry` hears of requests.
     """
 
     def __init__(
-        self, app: App, tenants: Tenants, authenticator: Authenticator, cards: Cards
+        self,
+        app: App,
+        tenants: Tenants,
+        authenticator: Authenticator,
+        cards: Cards,
+        telemetry: Telemetry,
     ) -> None:
         self.app: Any = app
         self.tenants = tenants
-        self.authenticator, self.cards = authenticator, cards
+        self.authenticator, self.cards, self.telemetry = authenticator, cards, telemetry
 
     def end_streams(self) -> None:
         """End all streams cleanly; clients subscribe again, here or elsewhere."""
@@ -121,6 +132,7 @@ async def open_bridge(
     tools: Door_ | None = None,
     answer_within: float = 60.0,
     cancel_within: float = CANCEL_WITHIN,
+    telemetry: Telemetry | None = None,
     world: World | None = None,
 ) -> AsyncGenerator[Bridge]:
     """Give a bridge on a log, while the context lasts; one that serves HTTP is `serve_bridge`.
@@ -131,9 +143,11 @@ async def open_bridge(
     `agents_at` leads from hosts to the agents that they serve at their root. With `legacy` it
     speaks A2A 0.3 too. `more` are tenants beside `tenant`. With `push` it sends push notifications.
     With `debug` it serves the debugger that this makes of the first tenant, with `tools` those of
-    agents outside, and of operators.
+    agents outside, and of operators. `telemetry` is what it tells its operators.
     """
     world = world or RealWorld()
+    telemetry = telemetry or Telemetry(world=world)
+    loops = Loops(world=world, observer=telemetry)
     accounts = (Account(tenant, log, models, agents_at or {}), *more)
     async with contextlib.AsyncExitStack() as stack:
         served: list[Tenant] = []
@@ -147,6 +161,8 @@ async def open_bridge(
                 cancel_within=cancel_within,
                 rates=admission.rates,
                 push=push,
+                loops=loops,
+                telemetry=telemetry,
                 world=world,
             )
             served.append(await stack.enter_async_context(opened))
@@ -155,8 +171,16 @@ async def open_bridge(
 
         async def ready() -> JsonObject:
             states = [await _ready(each) for each in served]
-            return {name: all(state[name] for state in states) for name in states[0]}
+            every = {name: all(state[name] for state in states) for name in states[0]}
+            return every | {"loops": loops.well}
 
+        async def standing() -> list[Reading]:
+            found: list[Reading] = [("pelton_loops_down", (), float(not loops.well))]
+            for each in served:
+                found += await _standing(each)
+            return found
+
+        telemetry.read(standing)
         named = [host for account in accounts for host in account.hosts]
         guard = Guard(listens, (*hosts, *named, urlsplit(public_url).hostname or ""), origins)
         rings = {each.name: each.keyring for each in served}
@@ -174,9 +198,10 @@ async def open_bridge(
             tools=tools,
             public_cards=admission.cards,
             readiness=ready,
+            telemetry=telemetry,
             world=world,
         )
-        yield Bridge(app, tenants, authenticator, cards)
+        yield Bridge(app, tenants, authenticator, cards, telemetry)
 
 
 @contextlib.asynccontextmanager
@@ -201,6 +226,8 @@ async def _open_tenant(
     cancel_within: float,
     rates: Rates,
     push: Pushing | None,
+    loops: Loops,
+    telemetry: Telemetry,
     world: World,
 ) -> AsyncGenerator[Tenant]:
     """Give a tenant as a bridge serves it, followed live while the context lasts."""
@@ -229,14 +256,20 @@ async def _open_tenant(
 
         ends = (log.on_restored(agents.refresh), log.on_restored(keyring.refresh))
         async with log.listen("evt.>", heard):
-            keeping = [
-                asyncio.create_task(agents.keep(), name="agents"),
-                asyncio.create_task(keyring.keep(), name="keys"),
-                asyncio.create_task(limits.tell(log), name="rates"),
-            ]
+            lasting: dict[str, Callable[[], Awaitable[None]]] = {
+                "agents": agents.keep,
+                "keys": keyring.keep,
+                "rates": partial(limits.tell, log),
+            }
             if push is not None:
-                sender = push.serve(engine, log, contexts, world=world, tenant=account.name)
-                keeping.append(asyncio.create_task(sender.run(), name="push"))
+                told = partial(telemetry.pushed, account.name)
+                lasting["push"] = push.serve(
+                    *(engine, log, contexts), told=told, world=world, tenant=account.name
+                ).run
+            keeping = [
+                asyncio.create_task(loops.keep(name, loop), name=name)
+                for name, loop in lasting.items()
+            ]
             try:
                 yield Tenant(
                     account=account,
@@ -345,6 +378,18 @@ async def _ready(tenant: Tenant) -> JsonObject:
         "keys": tenant.keyring.loaded,
         "lists": await _near(log, tenant.lists) if log.connected else False,
     }
+
+
+async def _standing(tenant: Tenant) -> list[Reading]:
+    """Return what metrics say of a tenant now; of what does not answer, nothing."""
+    name, account = tenant.name, tenant.account
+    waits = float(tenant.engine.reader.waiting)
+    found: list[Reading] = [("pelton_streams", (name,), waits)]
+    try:
+        return [*found, *readings(name, await look(account.log, account.models))]
+    except PeltonError as error:
+        logger.warning("not-measured", code=error.code)
+        return [*found, ("pelton_log_connected", (name,), float(account.log.connected))]
 
 
 async def _near(log: Log, lists: TaskLists) -> bool:

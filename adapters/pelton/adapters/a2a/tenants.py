@@ -82,6 +82,9 @@ class Tenants:
     def __iter__(self) -> Iterator[Tenant]:
         return iter(self._by_name.values())
 
+    def __len__(self) -> int:
+        return len(self._by_name)
+
     def route(self, host: bytes, path: list[str]) -> Route:
         """Return where a request leads, by its Host header and its path.
 

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
+from pelton.adapters.a2a.asked import ASKED
 from pelton.adapters.a2a.errors import (
     MethodNotAllowed,
     PathNotFound,
@@ -344,6 +345,7 @@ async def answer(
         PeltonError: there is none.
     """
     route, name = _match(request.path)
+    ASKED.get().method = route.id
     if request.method not in ("GET", "HEAD"):
         raise MethodNotAllowed("GET", "HEAD")
     if not principal.may(route.scope):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pelton.events.presence import Beat
     from pelton.runtime.contexts import Contexts
     from pelton.runtime.jetstream.log import JetStreamLog
+    from pelton.runtime.log import Log
 
 app = typer.Typer(
     help="List the agents of this log: how they stand, who serves them, how many turns are open.",
@@ -38,9 +39,7 @@ def agents(
     import asyncio
 
     from pelton.adapters.cli.connect import open_log
-    from pelton.runtime.clock import RealWorld
     from pelton.runtime.contexts import Contexts
-    from pelton.runtime.roster import Roster
 
     if context.invoked_subcommand is not None:
         return
@@ -49,19 +48,14 @@ def agents(
 
     async def run() -> list[dict[str, Any]]:
         async with open_log(settings) as log:
-            roster = Roster(log, world=RealWorld())
-            await roster.refresh()
-            beats: defaultdict[str, dict[str, Beat]] = defaultdict(dict)
-            for each in await log.beats():
-                beats[each.agent][each.executor] = each.beat
             contexts, active = Contexts(log), await _active(models)
             return [
                 {
-                    **_standing(known.state, beats[known.state.agent]),
-                    "activeTurns": None if active is None else active.get(known.state.agent, 0),
-                    "initialPrompt": await _prompt(contexts, known.state),
+                    **standing,
+                    "activeTurns": None if active is None else active.get(state.agent, 0),
+                    "initialPrompt": await _prompt(contexts, state),
                 }
-                for known in (*roster, *roster.failing)
+                for state, standing in await standings(log)
             ]
 
     found = asyncio.run(run())
@@ -88,6 +82,22 @@ def agents(
         if (error := each["lastError"])
     ]
     Output(json=json).result({"agents": found}, lines)
+
+
+async def standings(log: Log) -> list[tuple[AgentState, dict[str, Any]]]:
+    """Return all agents of a log by name, and how each stands now."""
+    from pelton.runtime.clock import RealWorld
+    from pelton.runtime.roster import Roster
+
+    roster = Roster(log, world=RealWorld())
+    await roster.refresh()
+    beats: defaultdict[str, dict[str, Beat]] = defaultdict(dict)
+    for each in await log.beats():
+        beats[each.agent][each.executor] = each.beat
+    return [
+        (each.state, _standing(each.state, beats[each.state.agent]))
+        for each in (*roster, *roster.failing)
+    ]
 
 
 def _standing(state: AgentState, beats: dict[str, Beat]) -> dict[str, Any]:

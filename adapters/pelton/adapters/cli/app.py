@@ -47,6 +47,7 @@ from pelton.adapters.cli import (
     tail,
     tasks,
     tokens,
+    top,
     usage,
     walk,
 )
@@ -118,6 +119,7 @@ app.command("erase")(erase.erase)
 app.command("seal-key")(erase.seal_key)
 app.command("rebuild")(rebuild.rebuild)
 app.command("status")(status.status)
+app.command("top")(top.top)
 app.command("doctor")(doctor.doctor)
 app.command("serve")(serve.serve)
 app.command("chaos")(chaos.chaos)

@@ -30,6 +30,7 @@ from pelton.adapters.cli.options import PARTS, Part
 from pelton.adapters.cli.output import first_of
 from pelton.adapters.cli.startup import release_rich, withhold_rich
 from pelton.events.errors import InvalidInput, PeltonError
+from pelton.runtime.observer import UNOBSERVED, Observer
 from pelton.runtime.settings import Address, BridgeSettings, Settings, SettingsError, load
 
 if TYPE_CHECKING:
@@ -74,7 +75,9 @@ def quiet() -> None:
 
 
 @contextlib.asynccontextmanager
-async def open_log(settings: Settings, *, name: str) -> AsyncGenerator[JetStreamLog, None]:
+async def open_log(
+    settings: Settings, *, name: str, observer: Observer = UNOBSERVED
+) -> AsyncGenerator[JetStreamLog, None]:
     """Give the log that the settings name, while the context lasts.
 
     Raises:
@@ -102,6 +105,7 @@ async def open_log(settings: Settings, *, name: str) -> AsyncGenerator[JetStream
         name=name,
         redactor=redactor_of(settings),
         sealing=sealing,
+        observer=observer,
     ) as log:
         yield log
 
@@ -190,6 +194,8 @@ def _no_gateway() -> None:
 async def executor(settings: Settings, stop: Stop, ready: Ready) -> None:
     """Run agents until told to stop."""
     from pelton.adapters.cli.preflight import NotReady, prepared
+    from pelton.adapters.telemetry.opened import open_telemetry
+    from pelton.adapters.telemetry.standing import in_hand
     from pelton.events.start import Stage
     from pelton.runtime.clock import RealWorld
     from pelton.runtime.executor import Executor
@@ -203,31 +209,34 @@ async def executor(settings: Settings, stop: Stop, ready: Ready) -> None:
             agents.append(await prepared(reference, os.environ))
         except NotReady as error:
             lacking = lacking or error  # which the log is told first
+    world = RealWorld()
     async with (
-        open_log(settings, name="executor") as log,
+        open_telemetry(settings, "executor", world=world) as telemetry,
+        open_log(settings, name="executor", observer=telemetry) as log,
         remotes(settings) as remote,
         gateway(settings, log) as models,
     ):
         serving = Executor(
             log,
             agents,
-            world=RealWorld(),
+            world=world,
             tenant=settings.nats.tenant,
             capacity=settings.executor.capacity,
             remote=remote,
             embed=embedding(settings),
             gateway=models,
+            observer=telemetry,
         )
         if lacking is not None:
             await serving.failed(lacking.agent, Stage.PREFLIGHT, lacking)
             raise lacking
+        telemetry.read(partial(in_hand, settings.nats.tenant, log, serving))
+        facts = {"agents": [each.name for each in agents], "metrics": telemetry.url}
         async with asyncio.TaskGroup() as group:
             running = group.create_task(serving.run(budget=settings.executor.stop_within))
             watching = group.create_task(_stop_executor(serving.stop, stop))
             announcing = group.create_task(serving.ready.wait())
-            announcing.add_done_callback(
-                lambda _: ready({"executor": serving.id, "agents": [each.name for each in agents]})
-            )
+            announcing.add_done_callback(lambda _: ready({"executor": serving.id, **facts}))
             await running
             watching.cancel()
             announcing.cancel()
@@ -247,6 +256,7 @@ async def bridge(settings: Settings, stop: Stop, ready: Ready) -> None:
     from pelton.adapters.a2a.tenants import Account
     from pelton.adapters.a2a.tls import open_tls
     from pelton.adapters.identity.admission import admission
+    from pelton.adapters.telemetry.opened import open_telemetry
     from pelton.projections.read import open_read_models
     from pelton.runtime.clock import RealWorld
 
@@ -262,8 +272,9 @@ async def bridge(settings: Settings, stop: Stop, ready: Ready) -> None:
     url = f"{'https' if tls else 'http'}://{Address(given.http.host, listening.getsockname()[1])}"
     async with (
         contextlib.AsyncExitStack() as others,
+        open_telemetry(settings, "bridge", world=world) as telemetry,
         pushing(settings, world) as push,
-        open_log(settings, name="bridge") as log,
+        open_log(settings, name="bridge", observer=telemetry) as log,
         open_read_models(_models(settings)) as models,
         open_bridge(
             log,
@@ -271,7 +282,9 @@ async def bridge(settings: Settings, stop: Stop, ready: Ready) -> None:
             more=[
                 Account(
                     name,
-                    await others.enter_async_context(open_log(own, name="bridge")),
+                    await others.enter_async_context(
+                        open_log(own, name="bridge", observer=telemetry)
+                    ),
                     await others.enter_async_context(open_read_models(_models(own))),
                     dict.fromkeys(settings.tenants[name].hosts, "")
                     | settings.tenants[name].agents_at,
@@ -291,6 +304,7 @@ async def bridge(settings: Settings, stop: Stop, ready: Ready) -> None:
             debug=_debugger(settings, world),
             tools=_tools(settings, world),
             answer_within=given.answer_within,
+            telemetry=telemetry,
             world=world,
         ) as serving,
         contextlib.AsyncExitStack() as stack,
@@ -383,19 +397,28 @@ async def _grpc(
 
 async def projector(settings: Settings, stop: Stop, ready: Ready) -> None:
     """Keep the read models up to date until told to stop."""
+    from pelton.adapters.telemetry.opened import open_telemetry
+    from pelton.adapters.telemetry.standing import position
     from pelton.projections.store import open_store
     from pelton.runtime.clock import RealWorld
     from pelton.runtime.projector import Projector
 
-    async with contextlib.AsyncExitStack() as stack:
+    world = RealWorld()
+    async with (
+        open_telemetry(settings, "projector", world=world) as telemetry,
+        contextlib.AsyncExitStack() as stack,
+    ):
         projectors: list[Projector] = []
-        for _, own in (("", settings), *_others(settings)):
-            log = await stack.enter_async_context(open_log(own, name="projector"))
+        for name, own in ((settings.nats.tenant, settings), *_others(settings)):
+            log = await stack.enter_async_context(
+                open_log(own, name="projector", observer=telemetry)
+            )
             store = await stack.enter_async_context(open_store(_models(own)))
-            projectors.append(Projector(log, store, world=RealWorld()))
+            projectors.append(Projector(log, store, world=world))
+            telemetry.read(partial(position, name, projectors[-1]))
         async with asyncio.TaskGroup() as group:
             running = [group.create_task(each.run()) for each in projectors]
-            ready({})
+            ready({"metrics": telemetry.url})
             await stop.asked.wait()
             for task in running:
                 task.cancel()  # what it has not taken in yet is in the log

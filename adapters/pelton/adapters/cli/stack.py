@@ -36,11 +36,15 @@ _PAUSE: Final = 1.0
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):
-    """A part of a running `pelton dev`. `executor` is its id in the log, if it is one."""
+    """A part of a running `pelton dev`. `executor` is its id in the log, if it is one.
+
+    `metrics` is the URL of its metrics, if it serves them.
+    """
 
     name: str
     pid: int
     executor: str = ""
+    metrics: str = ""
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):
@@ -220,7 +224,12 @@ class Stack:
         if not all(child.ready.done() and not child.ready.exception() for child in self.children):
             return
         processes = [
-            Process(name=each.name, pid=each.pid, executor=_executor(each.facts))
+            Process(
+                name=each.name,
+                pid=each.pid,
+                executor=_fact(each.facts, "executor"),
+                metrics=_fact(each.facts, "metrics"),
+            )
             for each in self.children
             if each.pid is not None
         ]
@@ -255,8 +264,8 @@ def push_keys(settings: Settings) -> str:
     return str(file)
 
 
-def _executor(facts: Mapping[str, object]) -> str:
-    return str(facts.get("executor", ""))
+def _fact(facts: Mapping[str, object], name: str) -> str:
+    return str(facts.get(name, ""))
 
 
 async def _end(task: asyncio.Task[None]) -> None:

@@ -92,10 +92,11 @@ class Sender:
         source: str,
         tenant: str,
         retries: Retries,
+        told: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._log, self._tools, self._follow, self._contexts = log, tools, follow, contexts
         self._pushes, self._world, self._tenant = tools.log, world, tenant
-        self._retries = retries
+        self._retries, self._told = retries, told
         self._id = source
         self._working: dict[Key, asyncio.Task[None]] = {}
         self._free = asyncio.Semaphore(AT_ONCE)
@@ -103,14 +104,9 @@ class Sender:
 
     async def run(self) -> None:
         """Know what is open, and post while this one is the sender."""
-        while True:
-            try:
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self._index(), name="push-index")
-                    group.create_task(self._lead(), name="push-lead")
-            except Exception:  # it begins again, whatever it was (AS-72)
-                logger.exception("push-sender-crashed")
-                await asyncio.sleep(_TROUBLE)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._index(), name="push-index")
+            group.create_task(self._lead(), name="push-lead")
 
     async def _index(self) -> None:
         """Take in what the log says of configs."""
@@ -288,17 +284,20 @@ class Sender:
             return None
         answer = await self._try(agent, task, push, update)
         if not answer.reason:
+            self._told("delivered")
             done = PushDelivered(task_id=task, config_id=push.id, sequence=update.sequence)
             ended = PushEnded(task_id=task, config_id=push.id, end=PushEnd.COMPLETE)
             return await self._say(agent, task, push, done, *([ended] if last else []))
         attempt = current.attempt + 1
         tell = {"task": task, "config": push.id, "receiver": push.origin, "attempt": attempt}
         if answer.gone or attempt >= self._retries.attempts:
+            self._told("given-up")
             logger.error("push-given-up", **tell, reason=answer.reason)
             why = PushEnd.GONE if answer.gone else PushEnd.GIVEN_UP
             await self._end(agent, task, push, why, attempts=attempt, reason=answer.reason)
             return None
         wait = self._retries.wait(attempt, answer.again, self._world.random.random())
+        self._told("retried")
         logger.warning("push-failed", **tell, reason=answer.reason, again=round(wait, 3))
         failed = PushFailed(
             task_id=task,

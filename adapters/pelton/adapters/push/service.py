@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -30,9 +30,19 @@ class Pushing(NamedTuple):
     retries: Retries = Retries()
 
     def serve(
-        self, engine: Engine, log: Log, contexts: Contexts, *, world: World, tenant: str
+        self,
+        engine: Engine,
+        log: Log,
+        contexts: Contexts,
+        *,
+        told: Callable[[str], None] = lambda _: None,
+        world: World,
+        tenant: str,
     ) -> Sender:
-        """Give a tenant's engine the operations on push configs, and return what sends for it."""
+        """Give a tenant's engine the operations on push configs, and return what sends for it.
+
+        `told` hears how each attempt to post has ended.
+        """
         tools = PushTools(PushLog(log, world=world), self.keys, self.webhooks)
         source = f"push/{world.new_id()}"
         engine.push = PushConfigs(tools, engine.own, world=world, source=source, tenant=tenant)
@@ -46,6 +56,7 @@ class Pushing(NamedTuple):
             source=source,
             tenant=tenant,
             retries=self.retries,
+            told=told,
         )
 
 

@@ -33,10 +33,12 @@ from pelton.runtime.log import (
     Heard,
     HeartBeat,
     Lease,
+    LogError,
     LogUnavailable,
     Record,
     TooLarge,
 )
+from pelton.runtime.observer import UNOBSERVED, Observer
 from pelton.runtime.vault import OPEN, Sealing, Vault
 
 _KINDS: Final = tuple(subject.removesuffix(">") for subject in LOG_SUBJECTS)
@@ -68,8 +70,9 @@ class JetStreamLog:
         world: World,
         redactor: Redactor,
         sealing: Sealing,
+        observer: Observer = UNOBSERVED,
     ) -> None:
-        self._api = api
+        self._api, self._observer = api, observer
         keys = Keys(api, replicas=replicas)
         self.vault: Final = Vault(keys, sealing.cipher, world=world, agents=sealing.agents)
         self.redactor: Final = redactor
@@ -93,13 +96,14 @@ class JetStreamLog:
         world: World | None = None,
         redactor: Redactor = STANDARD,
         sealing: Sealing = OPEN,
+        observer: Observer = UNOBSERVED,
     ) -> AsyncGenerator[Self]:
         """Give the log on a server or cluster, while the context lasts.
 
         The streams are created or brought to this version first, unless `migrate` is false: then
         they must be there. `credentials` is a file with an nkey seed or a `.creds` file; user and
         password, or a token, stand in the URL. `redactor` is what all that is written goes through,
-        `sealing` what content is sealed with.
+        `sealing` what content is sealed with; `observer` hears of appends.
 
         Raises:
             LogUnavailable: there is no server.
@@ -118,6 +122,7 @@ class JetStreamLog:
                 world=world,
                 redactor=redactor,
                 sealing=sealing,
+                observer=observer,
             )
             async with log._heeding_erasures():
                 yield log
@@ -151,6 +156,19 @@ class JetStreamLog:
 
     async def append(self, subject: str, data: bytes, *, id: str, expect: int | None = None) -> int:
         """Store one record and return its sequence; see the port."""
+        began, how = self._world.monotonic(), ""
+        try:
+            sequence = await self._append(subject, data, id, expect)
+            how = "stored"
+            return sequence
+        except LogError as error:
+            how = error.code
+            raise
+        finally:
+            if how:
+                self._observer.appended(self._world.monotonic() - began, how)
+
+    async def _append(self, subject: str, data: bytes, id: str, expect: int | None) -> int:
         if not subject.startswith(_KINDS):
             raise InvalidInput(f"{subject[:120]!r} is not a subject of the log", field="subject")
         wire.check_literal(subject)

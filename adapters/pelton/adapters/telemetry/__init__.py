@@ -1,0 +1,1 @@
+"""What operators see of the processes: metrics for Prometheus, spans for OpenTelemetry."""
