@@ -6,12 +6,14 @@ one is to erase what was sealed with it; a tombstone in its place lets nobody ma
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar, Final, NamedTuple, Protocol
 
 import msgspec
 
 from pelton.events.errors import InvalidInput, PeltonError
 from pelton.events.ids import check_agent, token, untoken
+from pelton.events.subjects import MEMORY
 from pelton.runtime.clock import World, rfc3339
 
 KNOWN_FOR: Final = 30.0
@@ -143,6 +145,7 @@ class Vault:
         self._store, self._cipher, self._world = store, cipher, world
         self._agents = agents
         self._known: dict[str, tuple[bytes, float]] = {}
+        self._heeding: list[Callable[[], None]] = []
 
     @property
     def seals(self) -> bool:
@@ -180,14 +183,26 @@ class Vault:
             ContentSealed: it cannot be read here, or this was not sealed with it.
             LogError: the store of keys cannot be reached.
         """
+        cipher, key = await self._key(name)
+        try:
+            return cipher.open(key, data)
+        except PeltonError:
+            raise ContentSealed(f"this was not sealed with the key {name!r}") from None
+
+    async def check(self, name: str) -> None:
+        """Make sure that what was sealed with the key of that name can be read still; see `open`.
+
+        Raises:
+            ContentErased, ContentSealed, LogError: as `open` does.
+        """
+        await self._key(name)
+
+    async def _key(self, name: str) -> tuple[Cipher, bytes]:
         agent, context_id = parse_name(name)
         key = self._at_hand(name) or await self._get(key_name(agent, context_id))
         if key is None or self._cipher is None:
-            raise ContentSealed(f"there is no key of the context {context_id!r}")
-        try:
-            return self._cipher.open(key, data)
-        except PeltonError:
-            raise ContentSealed(f"this was not sealed in the context {context_id!r}") from None
+            raise ContentSealed(f"there is no key {name!r}")
+        return self._cipher, key
 
     async def standing(self, agent: str, context_id: str) -> Standing:
         """Return how it stands with a context's key.
@@ -222,6 +237,13 @@ class Vault:
     def forget_all(self) -> None:
         """Drop all keys from memory: some are destroyed, or may be and nobody heard of it."""
         self._known.clear()
+        for heard in tuple(self._heeding):
+            heard()
+
+    def on_forgotten(self, heard: Callable[[], None]) -> Callable[[], None]:
+        """Call something whenever keys may be destroyed; return what ends that."""
+        self._heeding.append(heard)
+        return lambda: self._heeding.remove(heard)
 
     def _at_hand(self, name: str) -> bytes | None:
         key, until = self._known.get(name, (b"", 0.0))
@@ -250,8 +272,8 @@ _MOST: Final = 10_000
 
 
 def key_name(agent: str, context_id: str) -> str:
-    """Return the name of a context's key."""
-    return f"{check_agent(agent)}.{token(context_id)}"
+    """Return the name of a context's key, or of a memory's: these are of the agent `_memory`."""
+    return f"{_owner(agent)}.{token(context_id)}"
 
 
 def parse_name(name: str) -> tuple[str, str]:
@@ -262,6 +284,10 @@ def parse_name(name: str) -> tuple[str, str]:
     """
     agent, _, context = name.partition(".")
     try:
-        return check_agent(agent), untoken(context)
+        return _owner(agent), untoken(context)
     except InvalidInput:
         raise ContentSealed("a reference names a key that cannot be") from None
+
+
+def _owner(agent: str) -> str:
+    return agent if agent == MEMORY else check_agent(agent)
