@@ -6,7 +6,7 @@ one is to erase what was sealed with it; a tombstone in its place lets nobody ma
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import ClassVar, Final, NamedTuple, Protocol
 
 import msgspec
@@ -204,6 +204,22 @@ class Vault:
             raise ContentSealed(f"there is no key {name!r}")
         return self._cipher, key
 
+    async def borrow(self, names: Iterable[str]) -> Keyring:
+        """Return the keys of those names that are here, to be had without their store.
+
+        Raises:
+            LogError: the store of keys cannot be reached.
+        """
+        wanted = list(names)
+        found = {name: kept for name in wanted if (kept := await self._store.get(name)) is not None}
+        ring = Keyring(found, self._cipher, world=self._world, agents=self._agents)
+        for name in wanted:
+            try:
+                await ring.check(name)
+            except (ContentErased, ContentSealed) as error:
+                ring.unreadable.append(error)
+        return ring
+
     async def standing(self, agent: str, context_id: str) -> Standing:
         """Return how it stands with a context's key.
 
@@ -269,6 +285,67 @@ class Vault:
 
 
 _MOST: Final = 10_000
+
+
+class _Held:
+    """Wrapped keys in memory; see `KeyStore`."""
+
+    def __init__(self, found: Mapping[str, Kept]) -> None:
+        self.found = dict(found)
+
+    async def get(self, name: str) -> Kept | None:
+        return self.found.get(name)
+
+    async def put(self, name: str, data: bytes, *, expect: int) -> bool:
+        here = self.found.get(name, Kept(b"", 0)).position == expect
+        if here:
+            self.found[name] = Kept(data, expect + 1)
+        return here
+
+    async def destroy(self, position: int) -> None:
+        """Nothing of it is anywhere else."""
+
+
+class Keyring(Vault):
+    """The keys of a conversation in memory, for whoever looks back on it or goes on with it.
+
+    No others come to it: what is sealed in a context that has none is sealed with the first that
+    there is. So all of it can be read as long as the conversation can, and goes with it.
+    """
+
+    def __init__(
+        self,
+        found: Mapping[str, Kept],
+        cipher: Cipher | None,
+        *,
+        world: World,
+        agents: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(_Held(found), cipher, world=world, agents=agents)
+        self.unreadable: list[PeltonError] = []
+        """Why some of what was asked for is not here."""
+        self._found = found
+        places = map(parse_name, found)
+        self._contexts = [(agent, id_) for agent, id_ in places if agent != MEMORY]
+
+    @property
+    def reading(self) -> Keyring:
+        """The same keys, with which nothing more is sealed."""
+        ring = Keyring(self._found, self._cipher, world=self._world, agents=self._agents)
+        ring._contexts = []
+        return ring
+
+    def takes(self, agent: str) -> bool:
+        """Whether what is said to an agent, and by it, is sealed."""
+        known = any(agent == each for each, _ in self._contexts)
+        return known or (bool(self._contexts) and super().takes(agent))
+
+    async def seal(self, agent: str, context_id: str, data: bytes) -> tuple[str, bytes]:
+        """Return the name of a key, and data sealed with it; see `Vault.seal`."""
+        place = agent, context_id
+        if place not in self._contexts and self._contexts:
+            place = self._contexts[0]
+        return await super().seal(*place, data)
 
 
 def key_name(agent: str, context_id: str) -> str:

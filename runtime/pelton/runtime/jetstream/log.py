@@ -67,11 +67,10 @@ class JetStreamLog:
         time: datetime,
         world: World,
         redactor: Redactor,
-        sealing: Sealing,
+        vault: Vault,
     ) -> None:
         self._api = api
-        keys = Keys(api, replicas=replicas)
-        self.vault: Final = Vault(keys, sealing.cipher, world=world, agents=sealing.agents)
+        self.vault: Final = vault
         self.redactor: Final = redactor
         self._connection = api.connection
         self._world = world
@@ -93,13 +92,14 @@ class JetStreamLog:
         world: World | None = None,
         redactor: Redactor = STANDARD,
         sealing: Sealing = OPEN,
+        vault: Vault | None = None,
     ) -> AsyncGenerator[Self]:
         """Give the log on a server or cluster, while the context lasts.
 
         The streams are created or brought to this version first, unless `migrate` is false: then
         they must be there. `credentials` is a file with an nkey seed or a `.creds` file; user and
         password, or a token, stand in the URL. `redactor` is what all that is written goes through,
-        `sealing` what content is sealed with.
+        `sealing` what content is sealed with, unless a `vault` has the keys.
 
         Raises:
             LogUnavailable: there is no server.
@@ -117,7 +117,12 @@ class JetStreamLog:
                 time=time,
                 world=world,
                 redactor=redactor,
-                sealing=sealing,
+                vault=vault
+                or Vault(
+                    *(Keys(api, replicas=replicas), sealing.cipher),
+                    world=world,
+                    agents=sealing.agents,
+                ),
             )
             async with log._heeding_erasures():
                 yield log

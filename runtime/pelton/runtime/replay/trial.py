@@ -23,6 +23,7 @@ from pelton.events.errors import InvalidInput, PeltonError
 from pelton.events.ids import context_of, task_id
 from pelton.events.states import INTERRUPTED
 from pelton.runtime.agents import Agent
+from pelton.runtime.bulk import ContextBlobs, offload
 from pelton.runtime.clock import RealWorld, World, rfc3339
 from pelton.runtime.contexts import Contexts
 from pelton.runtime.executor import Executor
@@ -123,7 +124,7 @@ async def play_live(trial: Trial, *, within: float) -> Ran:
     with tempfile.TemporaryDirectory(prefix="pelton-fork-") as directory:
         async with (
             EmbeddedServer(Path(directory), profile=RELAXED) as server,
-            JetStreamLog.open(server.url, profile=RELAXED) as log,
+            JetStreamLog.open(server.url, profile=RELAXED, vault=trial.original.vault) as log,
         ):
             return await _Play(trial, log, RealWorld()).run(within)
 
@@ -142,7 +143,7 @@ def play_still(trial: Trial, *, within: float) -> Ran:
         world = SimulatedWorld("trial")
         server = SimulatedServer(world)
         world.skew = server.world.skew = (trial.began - world.now()).total_seconds()
-        log = SimulatedLog(server, faults=Faults(latency=(0.0, 0.0)))
+        log = SimulatedLog(server, faults=Faults(latency=(0.0, 0.0)), vault=trial.original.vault)
         return await _Play(trial, log, world, patience=_ALONE).run(within)
 
     with no_effects(), asyncio.Runner(loop_factory=lambda: loop) as runner:
@@ -206,6 +207,7 @@ class _Play:
         id_ = self._world.new_id()
         _, context = await self._context()
         message = Message(message_id=id_, role=Role.USER, parts=parts, task_id=task)
+        message = await offload(ContextBlobs(self._log, agent, self._context_id), message)
         command = SendMessage(
             id=id_,
             source="fork",
