@@ -48,7 +48,8 @@ def look(text: str) -> dict[str, str]:
 
 
 @agent(name="echo")
-async def parrot(turn: Turn) -> str:
+async def noter(turn: Turn) -> str:
+    await turn.memory.commit(turn.text)
     return turn.text
 
 
@@ -125,7 +126,7 @@ async def test_a_fork_is_sealed_with_the_same_keys(log: JetStreamLog) -> None:
 
 
 async def test_what_is_said_is_compared_and_not_how_it_is_sealed(log: JetStreamLog) -> None:
-    async with serving(log, parrot):
+    async with serving(log, noter):
         one, first = await played(log, CANARY)
         two, second = await played(log, CANARY)
         three, third = await played(log, "else")
@@ -134,7 +135,7 @@ async def test_what_is_said_is_compared_and_not_how_it_is_sealed(log: JetStreamL
     assert diff(first, one, second, two).differences
     assert not diff(plain[0], one, plain[1], two).differences
     assert diff(plain[0], one, plain[2], three).differences
-    assert (await rerun(plain[0], one, parrot)).divergence is None
+    assert (await rerun(plain[0], one, noter)).divergence is None
     away = unpack(on_disk(first)).session
     with pytest.raises(ContentSealed):
         await unsealed(away)
