@@ -33,7 +33,7 @@ from pelton.runtime.log import Log
 from pelton.runtime.redaction import cleaned
 from pelton.runtime.replay.fork import Chosen, Later, Policy, opening, plant, prefix
 from pelton.runtime.replay.guard import no_effects
-from pelton.runtime.replay.players import Said, helpers, people
+from pelton.runtime.replay.players import Abroad, Said, helpers, people
 from pelton.runtime.replay.session import Session, agents_of, session_of
 from pelton.runtime.replay.still import StillLoop
 from pelton.runtime.server import EmbeddedServer
@@ -61,7 +61,8 @@ class Trial(NamedTuple):
     """What is gone on with: the task, from the `records` that `fork.prefix` makes of the original.
 
     `agents` go on, from `began` on; `steps` makes what their steps are done with. `message` is said
-    at once, `says` one after the other, whenever the task waits for somebody.
+    at once, `says` one after the other, whenever the task waits for somebody. Agents elsewhere are
+    played from the record, or that of `other`.
     """
 
     original: Session
@@ -72,6 +73,7 @@ class Trial(NamedTuple):
     steps: Callable[..., Steps]
     message: str | None = None
     says: Sequence[Said] = ()
+    other: Session | None = None
 
 
 def from_start(
@@ -103,6 +105,7 @@ def from_start(
         agents=[*agents, *(each for each in others if each.name not in there)],
         steps=partial(Chosen, policy, later),
         says=people(session, task, start),
+        other=other,
     )
     return trial, later
 
@@ -165,7 +168,11 @@ class _Play:
         await plant(log, trial.original, trial.records)
         agent, task = await self._begin()
         executor = Executor(
-            *(log, trial.agents), world=self._world, steps=trial.steps, patience=self._patience
+            *(log, trial.agents),
+            world=self._world,
+            steps=trial.steps,
+            patience=self._patience,
+            remote=Abroad(*(each for each in (trial.original, trial.other) if each is not None)),
         )
         running = asyncio.create_task(executor.run())
         try:
