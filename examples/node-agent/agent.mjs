@@ -115,7 +115,7 @@ function decide(state, command, token) {
   const artifact = { artifactId: "answer", name: "answer", parts: [{ text: said.toUpperCase() }] };
   return [
     { type: "TaskSubmitted.v1", taskId: task, message },
-    { type: "TurnStarted.v1", taskId: task, turn: 1, attempt: 1, messageId: message.messageId, executor: SOURCE },
+    { type: "TurnStarted.v2", taskId: task, turn: 1, attempt: 1, messageId: message.messageId, executor: SOURCE },
     status("TASK_STATE_WORKING"),
     { type: "TaskArtifactUpdated.v1", taskId: task, artifact, lastChunk: true },
     status("TASK_STATE_COMPLETED"),
@@ -131,7 +131,7 @@ async function work(token, upTo) {
     if (sequence > upTo) break;
     const command = parse(sequence, data);
     const events = decide(state, command, token);
-    const attempt = events.some((event) => event.type === "TurnStarted.v1") ? 1 : 0;
+    const attempt = events.some((event) => event.type === "TurnStarted.v2") ? 1 : 0;
     if (!(await append(subject, state, events, command, { command: sequence, attempt }))) return false;
     state = await fold(subject, state.name);
   }

@@ -108,6 +108,9 @@ _OWN: Final = (
         "SessionStart",
         "SessionReason",
         "SessionEntry",
+        "StepKind",
+        "Equipment",
+        "EquipmentKind",
     ),
 )
 

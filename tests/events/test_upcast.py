@@ -18,7 +18,8 @@ from pelton.events.commit import Commit, CommitData
 from pelton.events.context import Context, fold
 from pelton.events.envelope import deeper, encode
 from pelton.events.errors import DamagedRecord, PeltonError, UnknownVersion
-from pelton.events.events import TaskSubmitted
+from pelton.events.events import StepStarted, TaskSubmitted, TurnStarted
+from pelton.events.step import StepKind
 from pelton.events.upcast import (
     CURRENT,
     UPCASTERS,
@@ -291,3 +292,17 @@ def fold_agent(data: bytes) -> object:
 
 def fold_schedules(data: bytes) -> object:
     return schedules.fold(schedules.Schedules(agent="a"), 1, data)
+
+
+def test_steps_and_turns_of_the_first_contract_are_read_as_their_later_versions() -> None:
+    """What they did not say yet is absent: of what kind a step is, and what a turn went by."""
+    step: Json = {"type": "StepStarted.v1", "taskId": "t", "key": "a#1", "name": "a"}
+    step |= {"attempt": 1, "idempotent": True, "idempotencyKey": "k"}
+    turn: Json = {"type": "TurnStarted.v1", "taskId": "t", "turn": 1, "attempt": 1}
+    turn |= {"messageId": "m", "executor": "e"}
+    commit = COMMIT | {"data": COMMIT["data"] | {"events": [step, turn]}}
+    started, begun = decode_commit(encode(commit)).data.events
+    assert isinstance(started, StepStarted)
+    assert started.kind is StepKind.CODE
+    assert isinstance(begun, TurnStarted)
+    assert begun.equipment == ()

@@ -13,6 +13,7 @@ from pelton.events.a2a import A2A, Artifact, BlobRef, Count, JsonObject, Message
 from pelton.events.access import AccessEvent
 from pelton.events.card import AgentProfile
 from pelton.events.delegation import Delegation, TaskOutcome
+from pelton.events.equipment import Equipment
 from pelton.events.event import Event
 from pelton.events.event import TaskEvent as TaskEvent  # noqa: PLC0414  it is one of these
 from pelton.events.memory import AnyMemoryEvent
@@ -20,6 +21,7 @@ from pelton.events.presence import AgentStatus, Fact
 from pelton.events.push import AnyPushEvent
 from pelton.events.schedule import Schedule
 from pelton.events.session import AnySessionEvent
+from pelton.events.step import StepKind
 
 
 class FailureClass(enum.StrEnum):
@@ -104,11 +106,12 @@ class CommandRejected(Event, frozen=True, kw_only=True, tag="CommandRejected.v1"
     task_id: str = ""
 
 
-class TurnStarted(TaskEvent, frozen=True, kw_only=True, tag="TurnStarted.v1"):
+class TurnStarted(TaskEvent, frozen=True, kw_only=True, tag="TurnStarted.v2"):
     """An executor took a message in hand. `attempt` counts from 1 within the turn.
 
     From here on the appends of whoever had the attempt before are refused (laws 3, 5). `deadline`
-    (RFC 3339) is when the turn fails unless it has ended; the first attempt sets it.
+    (RFC 3339) is when the turn fails unless it has ended; the first attempt sets it. `equipment` is
+    what this attempt goes by, to its end.
     """
 
     turn: Count
@@ -116,6 +119,7 @@ class TurnStarted(TaskEvent, frozen=True, kw_only=True, tag="TurnStarted.v1"):
     message_id: str
     executor: str
     deadline: str = ""
+    equipment: tuple[Equipment, ...] = ()
 
 
 class AttemptEnded(TaskEvent, frozen=True, kw_only=True, tag="AttemptEnded.v1"):
@@ -132,12 +136,13 @@ class AttemptEnded(TaskEvent, frozen=True, kw_only=True, tag="AttemptEnded.v1"):
     again_at: str = ""
 
 
-class StepStarted(TaskEvent, frozen=True, kw_only=True, tag="StepStarted.v1"):
+class StepStarted(TaskEvent, frozen=True, kw_only=True, tag="StepStarted.v2"):
     """A step is about to have its effect (law 7). `key` is `<name>#<occurrence in the turn>`.
 
-    `attempt` is the attempt that starts it; a later attempt that runs it again says so with the
-    same `key` and the same `idempotency_key`. `call` is the SHA-256 of the arguments' canonical
-    JSON, by which a later attempt sees that it asks for something else; empty if they have none.
+    `kind` is what it calls. `attempt` is the attempt that starts it; a later attempt that runs it
+    again says so with the same `key` and the same `idempotency_key`. `call` is the SHA-256 of the
+    arguments' canonical JSON, by which a later attempt sees that it asks for something else; empty
+    if they have none.
     """
 
     key: str
@@ -146,6 +151,7 @@ class StepStarted(TaskEvent, frozen=True, kw_only=True, tag="StepStarted.v1"):
     idempotent: bool
     idempotency_key: str
     call: str = ""
+    kind: StepKind = StepKind.CODE
 
 
 class StepCompleted(TaskEvent, frozen=True, kw_only=True, tag="StepCompleted.v1"):

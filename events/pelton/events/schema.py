@@ -17,7 +17,7 @@ from pelton.events.commit import Commit
 from pelton.events.envelope import digest, encode
 from pelton.events.events import EVENTS
 
-CONTRACT: Final = "0.1"
+CONTRACT: Final = "0.2"
 """The version of the contract as a whole; histories of each are in `tests/histories/`."""
 
 Json = dict[str, Any]

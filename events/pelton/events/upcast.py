@@ -22,7 +22,13 @@ from pelton.events.events import EVENTS
 Json = dict[str, Any]
 Upcaster = Callable[[Json], Json]
 
-UPCASTERS: Final[dict[str, Upcaster]] = {}
+
+def _same(value: Json) -> Json:
+    """Lift what a later version has but added to: members that may be absent."""
+    return value
+
+
+UPCASTERS: Final[dict[str, Upcaster]] = {"StepStarted.v1": _same, "TurnStarted.v1": _same}
 """From a versioned type (`TaskSubmitted.v1`) to what lifts its JSON to the version after it."""
 
 MAX_DEPTH: Final = 128

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pelton.events.retries import Retry as Retry
     from pelton.events.schedule import Missed as Missed
     from pelton.events.schedule import Schedule as Schedule
+    from pelton.events.step import StepKind as StepKind
     from pelton.runtime.agents import Agent as Agent
     from pelton.runtime.agents import Idle as Idle
     from pelton.runtime.agents import Terms as Terms
@@ -46,6 +47,7 @@ _HOMES: Final = {
     "Retry": "events.retries",
     "Schedule": "events.schedule",
     "StepError": "runtime.failures",
+    "StepKind": "events.step",
     "Terms": "runtime.agents",
     "Turn": "runtime.turn",
     "WhenBusy": "events.commands",

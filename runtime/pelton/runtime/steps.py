@@ -11,7 +11,7 @@ import inspect
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import structlog
@@ -30,6 +30,7 @@ from pelton.events.events import (
 from pelton.events.ids import derive
 from pelton.events.memory import STEPS
 from pelton.events.retries import NEVER, Retry, retry_of
+from pelton.events.step import StepKind
 from pelton.events.turns import Step
 from pelton.events.turns import Turn as TurnFold
 from pelton.runtime.bulk import THRESHOLD, Blobs
@@ -70,6 +71,19 @@ class Doubt(msgspec.Struct, frozen=True):
     """`run-again`, `done` or `give-up`."""
     result: Any = None
     """With `done`: what the step has returned."""
+
+
+class Effect(NamedTuple):
+    """A step as it is asked for: what is called with what, and on which terms."""
+
+    key: str
+    name: str
+    kind: StepKind
+    fn: Callable[..., Any]
+    args: tuple[object, ...]
+    idempotent: bool
+    deadline: float | None
+    """Seconds that each run of it has."""
 
 
 class Steps:
@@ -146,6 +160,7 @@ class Steps:
         idempotent: bool,
         retry: Retry | None,
         deadline: float | None,
+        kind: StepKind = StepKind.CODE,
     ) -> Coroutine[Any, Any, Any]:
         """Run a step or serve what is recorded of it; see `Turn.step`.
 
@@ -156,20 +171,11 @@ class Steps:
             self._asked.add(key)
         else:
             key = self.key(name)
-        return self._run(key, name, fn, args, idempotent=idempotent, retry=retry, deadline=deadline)
+        effect = Effect(key, name, kind, fn, args, idempotent, deadline)
+        return self._run(effect, retry)
 
-    async def _run(
-        self,
-        key: str,
-        name: str,
-        fn: Callable[..., Any],
-        args: tuple[object, ...],
-        *,
-        idempotent: bool,
-        retry: Retry | None,
-        deadline: float | None,
-    ) -> Any:
-        call = call_of(args)
+    async def _run(self, effect: Effect, retry: Retry | None) -> Any:
+        key, call = effect.key, call_of(effect.args)
         recorded = self._earlier.steps.get(key) if self._earlier else None
         if recorded is not None:
             if recorded.call and call and recorded.call != call:
@@ -187,12 +193,14 @@ class Steps:
                 await self._until(key, recorded.again_at)
         failures = recorded.failures if recorded else 0
         while True:
-            await self._begin(key, name, call, idempotent=idempotent)
+            await self._begin(effect, call)
             try:
-                return await self._once(key, fn, args, idempotent=idempotent, deadline=deadline)
+                return await self._once(effect)
             except _Failed as failed:
                 failures += 1
-                again_at = self._again(failed.failure, failures, retry, idempotent=idempotent)
+                again_at = self._again(
+                    failed.failure, failures, retry, idempotent=effect.idempotent
+                )
                 failure = StepFailed(
                     task_id=self._recorder.task_id,
                     key=key,
@@ -235,35 +243,29 @@ class Steps:
                     )
         return None
 
-    async def _begin(self, key: str, name: str, call: str, *, idempotent: bool) -> None:
+    async def _begin(self, effect: Effect, call: str) -> None:
         """Record the intent; it is stored when this returns."""
         self._recorder.emit(
             StepStarted(
                 task_id=self._recorder.task_id,
-                key=key,
-                name=name,
+                key=effect.key,
+                name=effect.name,
                 attempt=self._attempt,
-                idempotent=idempotent,
-                idempotency_key=self._unique(key),
+                idempotent=effect.idempotent,
+                idempotency_key=self._unique(effect.key),
                 call=call,
+                kind=effect.kind,
             )
         )
         await self._recorder.flush()
 
-    async def _once(
-        self,
-        key: str,
-        fn: Callable[..., Any],
-        args: tuple[object, ...],
-        *,
-        idempotent: bool,
-        deadline: float | None,
-    ) -> Any:
+    async def _once(self, effect: Effect) -> Any:
+        key = effect.key
         token = _key.set(self._unique(key))
         try:
             with self._pulse.running():
-                async with asyncio.timeout(deadline):
-                    result = await self._called(key, fn, args)
+                async with asyncio.timeout(effect.deadline):
+                    result = await self._called(key, effect.fn, effect.args)
             data = msgspec.json.encode(result)
         except Exception as error:
             logger.info("step-failed", key=key, exception=type(error).__name__)
@@ -271,7 +273,7 @@ class Steps:
             raise _Failed(failure) from error
         finally:
             _key.reset(token)
-        return await self._completed(key, data, at_once=not idempotent)
+        return await self._completed(key, data, at_once=not effect.idempotent)
 
     async def _completed(self, key: str, data: bytes, *, at_once: bool) -> Any:
         """Record a result. One that may be had again waits for others to be written with."""

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from datetime import datetime
 from functools import cached_property
-from typing import Any, Final, NamedTuple, NoReturn, TypeVar, TypeVarTuple, cast, overload
-from uuid import UUID
+from typing import Any, Final, NamedTuple, NoReturn, TypeVar, cast, overload
 
 from pelton.events.a2a import Artifact, Message, Role, TaskState, text_of
 from pelton.events.errors import InvalidInput, PeltonError
 from pelton.events.events import Failure, FailureClass
 from pelton.events.ids import derive
-from pelton.events.memory import STEPS
-from pelton.events.retries import Retry
 from pelton.runtime.answers import Approval, Report
 from pelton.runtime.bulk import Blobs, inline, offload
 from pelton.runtime.content import Content, parts_of
+from pelton.runtime.effects import Effects
 from pelton.runtime.handing_on import HandingOn
 from pelton.runtime.memory import TurnMemory
 from pelton.runtime.options import Choice
@@ -28,7 +25,6 @@ from pelton.runtime.spending import check_loop, usage
 from pelton.runtime.steps import Doubt, Steps
 from pelton.runtime.waits import Waits
 
-Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
 
 
@@ -49,7 +45,7 @@ class Tools(NamedTuple):
     waits: Waits
 
 
-class Turn:
+class Turn(Effects):
     """One message in the hands of an agent.
 
     Everything an agent says goes through here and into the log. An agent that returns has completed
@@ -110,13 +106,17 @@ class Turn:
     def _tools(self) -> Tools:
         return self._make_tools(self._doubt)
 
+    @property
+    def _steps(self) -> Steps:
+        return self._tools.steps
+
     @cached_property
     def _choice(self) -> Choice:
-        return Choice(self._options, self._blobs, record=self._tools.steps.value)
+        return Choice(self._options, self._blobs, record=self._steps.value)
 
     @cached_property
     def _questions(self) -> Questions:
-        return Questions(self._tools.waits, key=self._tools.steps.key, said=self._said)
+        return Questions(self._tools.waits, key=self._steps.key, said=self._said)
 
     @cached_property
     def session(self) -> TurnSession:
@@ -140,7 +140,7 @@ class Turn:
     @cached_property
     def memory(self) -> TurnMemory:
         """What the agent remembers beyond this conversation; each use of it is a step."""
-        return self._remember(self._tools.steps)
+        return self._remember(self._steps)
 
     @property
     def text(self) -> str:
@@ -174,7 +174,7 @@ class Turn:
             InvalidInput: a number is negative, or this is called from a thread.
         """
         check_loop()
-        self._tools.steps.spent(
+        self._steps.spent(
             lambda key: usage(
                 self.task_id,
                 key,
@@ -193,7 +193,7 @@ class Turn:
         With `auth` it says how to sign in elsewhere (§7.6): the task is auth-required, and who
         waits is answered, while the agent waits for that itself and goes on.
         """
-        place = self._tools.steps.key("status")
+        place = self._steps.key("status")
         state = TaskState.AUTH_REQUIRED if auth else None
         self._recorder.progress(await self._said(content, place), state=state)
 
@@ -229,7 +229,7 @@ class Turn:
         metadata: dict[str, Any] | None = None,
     ) -> None:
         """Write a whole artifact; one with the same id (or else the same name) is replaced."""
-        place = name or self._tools.steps.key("artifact")
+        place = name or self._steps.key("artifact")
         artifact = Artifact(
             artifact_id=artifact_id or derive(self.task_id, str(self.number), "artifact", place),
             name=name,
@@ -267,87 +267,16 @@ class Turn:
         """End the turn until the client has authenticated elsewhere, as `demand` says (§7.6)."""
         raise TurnEnd(TaskState.AUTH_REQUIRED, await self._said(demand, "reply"))
 
-    @overload
-    async def step(
-        self,
-        name: str,
-        fn: Callable[[*Ts], Awaitable[R]],
-        *args: *Ts,
-        idempotent: bool = False,
-        retry: Retry | None = None,
-        deadline: float | None = None,
-        key: str = "",
-    ) -> R: ...
-    @overload
-    async def step(
-        self,
-        name: str,
-        fn: Callable[[*Ts], R],
-        *args: *Ts,
-        idempotent: bool = False,
-        retry: Retry | None = None,
-        deadline: float | None = None,
-        key: str = "",
-    ) -> R: ...
-    def step(
-        self,
-        name: str,
-        fn: Callable[..., Any],
-        *args: object,
-        idempotent: bool = False,
-        retry: Retry | None = None,
-        deadline: float | None = None,
-        key: str = "",
-    ) -> Coroutine[Any, Any, Any]:
-        """Run `fn(*args)` and record its result; serve a recorded result without running (law 7).
-
-        The call is known by its name and its occurrence in the turn at the moment it is made, or by
-        a `key` of its own such as the id of a tool call, so steps may run at the same time and end
-        in any order. A plain function runs in a thread. What is returned went through JSON and has
-        no secrets (`docs/privacy.md`), the first time as on every later attempt. `deadline` is in
-        seconds, for each run.
-
-        A step that raises is tried again as `retry` says; without, if it is `idempotent`, by the
-        class of its failure (`pelton.events.retries`), else never.
-
-        A step that an earlier attempt has begun and that has no result may have had its effect. It
-        is run again only if it is `idempotent`: reading is, and so is a call that carries
-        `idempotency_key()` to a service that heeds it. Otherwise the turn asks a person, who says
-        `run-again`, `done` with its result, or `give-up`.
-
-        Raises:
-            StepError: `fn` raised, now or on the attempt that ran it, for the last time.
-            NondeterminismError: an earlier attempt has called it with other arguments.
-        """
-        if name.startswith(STEPS):
-            raise InvalidInput(f"the names of steps of memory begin with {STEPS!r}", field="name")
-        return self._tools.steps.run(
-            name, fn, args, key=key, idempotent=idempotent, retry=retry, deadline=deadline
-        )
-
-    def now(self) -> datetime:
-        """Return the time in UTC by the log's clock, in milliseconds, alike on every attempt."""
-        return datetime.fromisoformat(self._tools.steps.value("now", self._recorder.now))
-
-    def random(self) -> float:
-        """Return a random number from 0 up to 1, alike on every attempt."""
-        return float(self._tools.steps.value("random", self._recorder.chance.random))
-
-    def uuid(self) -> UUID:
-        """Return a random UUID (version 4), alike on every attempt."""
-        bits = self._recorder.chance.getrandbits
-        return UUID(self._tools.steps.value("uuid", lambda: str(UUID(int=bits(128), version=4))))
-
     def sleep(self, seconds: float) -> Coroutine[Any, Any, None]:
         """Wait; the time goes on while no process runs (at most a year)."""
-        return self._tools.waits.sleep(self._tools.steps.key("sleep"), seconds)
+        return self._tools.waits.sleep(self._steps.key("sleep"), seconds)
 
     async def received(self) -> Message | None:
         """Return the next message that has come for this turn while it runs, or None (`steer`).
 
         A message that no turn takes has a turn of its own afterwards.
         """
-        message = await self._receive(self._tools.steps.key("received"))
+        message = await self._receive(self._steps.key("received"))
         return None if message is None else await inline(self._blobs, message)
 
     @overload
@@ -394,7 +323,7 @@ class Turn:
         """
         shape: Any = str if schema is None else schema
         return self._questions.ask(
-            self._tools.steps.key("ask"),
+            self._steps.key("ask"),
             question,
             shape,
             choices=choices,
@@ -416,7 +345,7 @@ class Turn:
 
         Who may decide is as in `ask`. A question that expires is a denial.
         """
-        key, tool = self._tools.steps.key("approve"), tool or "approve"
+        key, tool = self._steps.key("approve"), tool or "approve"
         return self._questions.approve(
             key, what, tool, args or {}, approvers=approvers, within=within
         )
@@ -447,7 +376,7 @@ class Turn:
                 that is not allowed.
             UnknownAgent: no such agent was ever served here.
         """
-        key = self._tools.steps.key("delegate")
+        key = self._steps.key("delegate")
         return self._handing_on.delegate(
             key, agent, parts_of(content), context_id=context_id, task=task, within=within
         )
@@ -494,4 +423,4 @@ class Turn:
 
     def unasked(self) -> PeltonError | None:
         """Return what is wrong if the agent has not done again what an earlier attempt did."""
-        return self._tools.steps.unasked() if self.attempt > 1 else None
+        return self._steps.unasked() if self.attempt > 1 else None

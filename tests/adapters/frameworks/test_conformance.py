@@ -16,12 +16,14 @@ from pelton.events.delegation import from_agent
 from pelton.events.events import (
     FailureClass,
     StepCompleted,
+    StepStarted,
     TaskArtifactUpdated,
     TurnEnded,
     UsageReported,
     ValueRecorded,
 )
 from pelton.events.session import SessionOpened, SessionReason, SessionStart
+from pelton.events.step import StepKind
 from pelton.runtime.jetstream.log import JetStreamLog
 from pelton.runtime.replay.session import task_session
 from pelton.testing import rerun
@@ -114,6 +116,9 @@ async def test_it_calls_tools(
     ]
     assert [3 in each for each in done].count(True) == 1
     assert [7 in each for each in done].count(True) == 1
+    begun = [(e.kind, e.name) for e in events if isinstance(e, StepStarted)]
+    assert [name for kind, name in begun if kind is StepKind.TOOL] == ["tool add", "tool add"]
+    assert [kind for kind, _ in begun].count(StepKind.MODEL) == 2
 
 
 @pytest.mark.accepts("AS-60")

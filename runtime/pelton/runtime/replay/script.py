@@ -46,6 +46,7 @@ from pelton.events.events import (
     name_of,
 )
 from pelton.events.session import SessionInvalidated, SessionOpened, SessionStored
+from pelton.events.step import StepKind
 from pelton.events.upcast import decode_commit
 from pelton.runtime.assignment import CRASHED
 from pelton.runtime.log import Record
@@ -344,8 +345,8 @@ def _entry(
 def content(event: AnyEvent) -> Any:
     """Return what of an event two runs must have alike: all but attempts and times."""
     match event:
-        case StepStarted():
-            event = replace(event, attempt=1)
+        case StepStarted():  # its kind says nothing of what it does; once none was recorded
+            event = replace(event, attempt=1, kind=StepKind.CODE)
         case StepFailed(again_at=again) if again:
             event = replace(event, again_at="later")
         case TimerSet():

@@ -15,6 +15,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.errors import GraphBubbleUp, GraphInterrupt, ParentCommand
+from langgraph.prebuilt import ToolNode
 from langgraph.pregel import Pregel  # pyright: ignore[reportMissingTypeStubs]
 from langgraph.types import interrupt
 
@@ -23,6 +24,7 @@ from pelton.adapters.frameworks.providers import provider_error
 from pelton.adapters.frameworks.speech import Speech
 from pelton.events.events import FailureClass
 from pelton.events.retries import Retry
+from pelton.events.step import StepKind
 from pelton.runtime.failures import AgentError
 from pelton.runtime.turn import Turn
 
@@ -31,6 +33,9 @@ RUN: Final = "pelton_run"
 
 _HOOKS: Final = frozenset({"before_agent", "before_model", "after_model", "after_agent"})
 """How the names of nodes end that LangChain makes of middleware, which looks and decides."""
+
+_MODEL: Final = "model"
+"""The node that LangChain makes of an agent's model."""
 
 _HUSHED: Final = frozenset({"nostream", "langsmith:nostream"})
 _NOTHING: Final = "No generation"  # so LangChain begins to say it
@@ -80,7 +85,7 @@ class GraphRun:
         self, turn: Turn, speech: Speech, *, idempotent: Collection[str], retry: Retry | None
     ) -> None:
         self._turn, self._speech = turn, speech
-        self._idempotent, self._retry = idempotent, retry
+        self._idempotent, self._retry = frozenset(idempotent), retry
         self._paused: Counter[str] = Counter()
         self._texts: dict[int, str] = {}
         self._count = self._running = 0
@@ -133,13 +138,17 @@ class GraphRun:
         self._count += 1
         order = self._count
         try:
+            tools = [str(call["name"]) for call in _tool_calls(bound, given)]
+            kind = StepKind.MODEL if name == _MODEL else StepKind.CODE
+            again = self._may_run_again(name, tools)
             found: Json = await self._turn.step(
-                name,
+                f"tool {'+'.join(tools)}" if tools else name,
                 heard,
                 _comparable(given),
                 key=f"{self.round}.{_where(config)}",
-                idempotent=self._may_run_again(name, given),
-                retry=self._retry if self._may_run_again(name, given) else None,
+                idempotent=again,
+                retry=self._retry if again else None,
+                kind=StepKind.TOOL if tools else kind,
             )
         finally:
             self._running -= 1
@@ -166,9 +175,10 @@ class GraphRun:
             return error
         raise AssertionError("a node that pauses has no answer yet")
 
-    def _may_run_again(self, name: str, given: Any) -> bool:
-        names = {name, _tool(given)}
-        return not names.isdisjoint(self._idempotent) or name.rpartition(".")[2] in _HOOKS
+    def _may_run_again(self, name: str, tools: Sequence[str]) -> bool:
+        if name in self._idempotent or name.rpartition(".")[2] in _HOOKS:
+            return True
+        return bool(tools) and self._idempotent.issuperset(tools)
 
     def _used(self, used: Sequence[Json]) -> None:
         for each in used:
@@ -289,10 +299,21 @@ def _where(config: RunnableConfig) -> str:
     return ".".join(map(str, [*graphs, told.get("langgraph_step", 0), *place]))
 
 
-def _tool(given: Any) -> str:
-    """Return which tool a node is to call, if that is its input."""
-    call = cast("Json", given).get("tool_call", given) if isinstance(given, dict) else None
-    return str(cast("Json", call).get("name", "")) if isinstance(call, dict) else ""
+def _tool_calls(bound: Runnable[Any, Any], given: Any) -> Sequence[Json]:
+    """Return the calls of tools that a node makes of its input, if it is one that makes some."""
+    if not isinstance(bound, ToolNode):
+        return ()
+    state: Json = cast("Json", given) if isinstance(given, dict) else {}
+    if "tool_call" in state:  # one, with the graph's state beside it
+        return (state["tool_call"],)
+    key = str(getattr(bound, "_messages_key", "messages"))
+    messages: Any = given if isinstance(given, list) else state.get(key, getattr(given, key, None))
+    for each in reversed(cast("list[Any]", messages or ())):
+        if isinstance(each, AIMessage):
+            return cast("Sequence[Json]", each.tool_calls)
+        if isinstance(each, dict):
+            return cast("Sequence[Json]", messages)
+    return ()
 
 
 def _comparable(given: Any) -> Any:

@@ -16,6 +16,7 @@ from pelton.adapters.frameworks.model.tools import Tool
 from pelton.adapters.frameworks.speech import Speech
 from pelton.events.events import FailureClass
 from pelton.events.retries import Retry
+from pelton.events.step import StepKind
 from pelton.runtime.failures import AgentError, StepError
 from pelton.runtime.sessions import Opening
 from pelton.runtime.turn import Turn
@@ -153,6 +154,7 @@ class _Session:
             idempotent=True,
             retry=adapter.retry,
             deadline=adapter.deadline,
+            kind=StepKind.MODEL,
         )
         answer = msgspec.convert(found, Answer)
         await speech.end(answer.text)
@@ -198,7 +200,12 @@ class _Session:
     async def _call(self, turn: Turn, key: str, call: ToolCall) -> Any:
         tool = self._adapter.tools[call.name]
         return await turn.step(
-            f"tool {call.name}", tool.run, call.arguments, key=key, idempotent=tool.idempotent
+            f"tool {call.name}",
+            tool.run,
+            call.arguments,
+            key=key,
+            idempotent=tool.idempotent,
+            kind=StepKind.TOOL,
         )
 
 

@@ -36,6 +36,7 @@ from pelton.adapters.frameworks.providers import provider_error
 from pelton.adapters.frameworks.speech import Speech
 from pelton.events.events import FailureClass
 from pelton.events.retries import Retry
+from pelton.events.step import StepKind
 from pelton.runtime.failures import AgentError
 from pelton.runtime.turn import Turn
 
@@ -125,9 +126,10 @@ class Durability(BaseDurabilityCapability[Any]):
             except Exception as error:
                 raise (_failure(error) or error) from error
 
-        found = cast(
-            "Json", await self._turn.step(name, asking, idempotent=True, retry=self._retry)
+        step = self._turn.step(
+            name, asking, idempotent=True, retry=self._retry, kind=StepKind.MODEL
         )
+        found = cast("Json", await step)
         parts = cast("list[Json]", found["parts"])
         text = "".join(part["content"] for part in parts if part["part_kind"] == "text")
         self.last = text or self.last
@@ -142,7 +144,13 @@ class Durability(BaseDurabilityCapability[Any]):
         return found
 
     async def operate(
-        self, name: str, body: Callable[[], Awaitable[object]], args: object, config: Json
+        self,
+        name: str,
+        body: Callable[[], Awaitable[object]],
+        args: object,
+        config: Json,
+        *,
+        kind: StepKind = StepKind.CODE,
     ) -> object:
         """Call a tool, or do what else there is to be recorded."""
         again = bool(config.get("idempotent"))
@@ -150,7 +158,7 @@ class Durability(BaseDurabilityCapability[Any]):
         async def running(_: object) -> object:
             return await body()
 
-        return await self._turn.step(name, running, args, idempotent=again)
+        return await self._turn.step(name, running, args, idempotent=again, kind=kind)
 
 
 class _Steps(CallableOperationBackend[Json]):
@@ -182,7 +190,8 @@ class _Steps(CallableOperationBackend[Json]):
                 return await self._engine.request(f"model {model}" if model else "model", body)
             case ToolsetCallToolId(toolset_kind="function" | "dynamic"):
                 tool, args = cache_key[:2]
-                return await self._engine.operate(f"tool {tool}", body, args, config)
+                named = f"tool {tool}"
+                return await self._engine.operate(named, body, args, config, kind=StepKind.TOOL)
             case _:
                 return await self._engine.operate(name, body, None, config | {"idempotent": True})
 
