@@ -346,6 +346,13 @@ async def open_store(path: Path, *, safe: bool = True) -> AsyncGenerator[Store]:
         yield Store(database, await _position(database), safe=safe)
 
 
+async def position_in(path: Path) -> Position:
+    """Return how far the read models in a file are."""
+    with translated():
+        async with connect(path, write=False) as database:
+            return await _position(database)
+
+
 async def _position(database: Database) -> Position:
     [[sequence, hash_]] = await database.execute_fetchall("SELECT sequence, hash FROM position")
     return Position(sequence, hash_)

@@ -51,7 +51,8 @@ class Projector:
 
     `run` is the work; whoever calls it owns it. The rest tells how far it is. With `pattern`, it
     takes in only the records of subjects that match it; with `opened`, what sealed memories say in
-    plain, into a file that nobody else has. A command that is
+    plain, into a file that nobody else has. `caught_up` is called whenever it has taken in all that
+    there is. A command that is
     damaged is written down and skipped: nothing can come of it. A commit that is damaged is written
     down, and its context stands still there, because what follows would build on a state that
     nobody knows; all other contexts go on. A log that went back ends everything (law 13).
@@ -67,10 +68,11 @@ class Projector:
         gather: float = GATHER,
         pattern: str = ">",
         opened: Opened | None = None,
+        caught_up: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._source, self._store, self._world = log, store, world
         self._batch, self._gather, self._pattern = batch, gather, pattern
-        self._opened = opened
+        self._opened, self._caught_up = opened, caught_up
         self._moved, self._hurry, self._restored = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._waiting = 0
         self.state = ProjectorState.STARTING
@@ -159,6 +161,8 @@ class Projector:
                 if not records:
                     self.state = ProjectorState.FOLLOWING
                     self._see_end()
+                    if self._caught_up is not None:
+                        await self._caught_up()
                 await self._pause()
 
     async def _take(self, records: list[Record]) -> None:

@@ -331,13 +331,17 @@ async def projector(settings: Settings, stop: Stop, ready: Ready) -> None:
     from pelton.projections.store import open_store
     from pelton.runtime.clock import RealWorld
     from pelton.runtime.projector import Projector
+    from pelton.runtime.snapshots import Keeping, Snapshots
 
     async with contextlib.AsyncExitStack() as stack:
         projectors: list[Projector] = []
         for _, own in (("", settings), *_others(settings)):
             log = await stack.enter_async_context(open_log(own, name="projector"))
+            snapshots = Snapshots(_models(own))
+            await snapshots.restore(log)
             store = await stack.enter_async_context(open_store(_models(own)))
-            projectors.append(Projector(log, store, world=RealWorld()))
+            caught_up = Keeping(snapshots, store).caught_up
+            projectors.append(Projector(log, store, world=RealWorld(), caught_up=caught_up))
         async with asyncio.TaskGroup() as group:
             running = [group.create_task(each.run()) for each in projectors]
             ready({})
