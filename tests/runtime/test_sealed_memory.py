@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ class Sealed(Play):
 
 
 @asynccontextmanager
-async def remembering(log: JetStreamLog, **options: Any) -> AsyncIterator[Memories]:
+async def remembering(log: JetStreamLog, **options: Any) -> AsyncGenerator[Memories]:
     memories = Memories(log, world=WORLD, agents=agents_of(log, WORLD), **options)
     try:
         yield memories

@@ -151,7 +151,7 @@ async def test_a_fork_forks_too(place: Place, log: JetStreamLog) -> None:
     assert view["tasks"][0]["says"] == "3 of jam"
     steps = (await place.get("conversations/c1/steps", fork=first["id"]))["items"]
     [(sequence, event)] = [each["end"] for each in steps if each["key"] == "look#1"]
-    there = {"sequence": sequence, "event": event, "results": {"look#1": []}}
+    there: dict[str, Any] = {"sequence": sequence, "event": event, "results": {"look#1": []}}
     second = (await place.fork(of=first["id"], **there)).json()
     assert second["of"] == first["id"]
     view = await place.get("conversations/c1", fork=second["id"])

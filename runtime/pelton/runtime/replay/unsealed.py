@@ -53,7 +53,8 @@ async def unsealed(session: Session) -> Session:
 async def _opened(session: Session, value: Any, blobs: dict[str, bytes]) -> Any:
     """Return JSON with what is sealed in it opened, and the blobs of that added."""
     if isinstance(value, list):
-        return [await _opened(session, each, blobs) for each in value]
+        items: list[Any] = value
+        return [await _opened(session, each, blobs) for each in items]
     if not isinstance(value, dict):
         return value
     members = cast("dict[str, Any]", value)
