@@ -53,8 +53,7 @@ async def unsealed(session: Session) -> Session:
 async def _opened(session: Session, value: Any, blobs: dict[str, bytes]) -> Any:
     """Return JSON with what is sealed in it opened, and the blobs of that added."""
     if isinstance(value, list):
-        items: list[Any] = value
-        return [await _opened(session, each, blobs) for each in items]
+        return [await _opened(session, each, blobs) for each in _items(value)]
     if not isinstance(value, dict):
         return value
     members = cast("dict[str, Any]", value)
@@ -73,6 +72,11 @@ async def _opened(session: Session, value: Any, blobs: dict[str, bytes]) -> Any:
     for event in found["data"]["events"] if key else ():
         event["content"] = await said(session.vault, event["content"], key)
     return found
+
+
+def _items(value: Any) -> list[Any]:
+    """Return a list of JSON as one of anything."""
+    return cast("list[Any]", value)
 
 
 def _reference(value: Any) -> BlobRef | None:
