@@ -165,6 +165,7 @@ def look(text: str) -> dict:
 async def secretary(turn: Turn) -> str:
     """Says what it hears, in a step, a stream, an artifact and an answer."""
     found = await turn.step("look", look, turn.text, idempotent=True)
+    await turn.memory.commit(turn.text, scope="global")
     await turn.stream(turn.text)
     await turn.artifact(turn.text, name="note")
     return f"{found['found']}, after {len(turn.history)} messages"
@@ -210,15 +211,25 @@ def test_what_is_erased_is_gone_from_everywhere(tmp_path: Path) -> None:
         assert canaries["bert"] in dev.run("show", tasks["bert"]["id"]).stdout
         with pytest.raises(RuntimeError, match="CONTENT_ERASED"):
             ask(url, "SendMessage", message("more", contextId=anna))
-        again = dev.run("rerun", tasks["bert"]["id"], "--json")
-        assert json.loads(again.stderr)["error"]["code"] == "content-sealed"
+        remembered = dev.json("memory", "recall")["memories"]
+        assert [each["content"] for each in remembered] == [canaries["bert"]]
+        assert gone["memories"]
+        again = dev.run("rerun", tasks["anna"]["id"], "--json")
+        assert json.loads(again.stderr)["error"]["code"] == "content-erased"
+        saved = dev.run("test", "save", tasks["bert"]["id"], "--json")
+        assert json.loads(saved.stderr)["error"]["code"] == "content-sealed"
+        bert = tasks["bert"]["id"]
+        assert dev.run("rerun", bert).returncode == 0
+        forked = dev.run("fork", bert, "--message", canaries["bert"], "--out", "bert.pelton")
+        assert forked.returncode == 0, forked.stderr
+        assert canaries["bert"] in dev.run("show", bert, "--file", "bert.pelton").stdout
         assert dev.run("export", anna, "-o", "anna.pelton").returncode == 0
         assert dev.run("verify", "anna.pelton").returncode == 0
         told = dev.run("show", tasks["anna"]["id"], "--file", "anna.pelton")
-        assert "(sealed)" in told.stdout
+        assert "(erased)" in told.stdout, "as the keys beside the log tell"
         assert dev.run("rebuild", "--verify").returncode == 0
         assert dev.stop() == 0
-    for file in [*(tmp_path / ".pelton").rglob("*"), tmp_path / "anna.pelton"]:
+    for file in [*(tmp_path / ".pelton").rglob("*"), *tmp_path.glob("*.pelton")]:
         if file.is_file():
             data = file.read_bytes()
             assert [text for text in canaries.values() if text.encode() in data] == [], file

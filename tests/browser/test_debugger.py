@@ -331,6 +331,36 @@ async def test_a_fork_is_shown_beside_its_original(dev: Dev, page: Page) -> None
     assert entries_in(dev, context) == before, "the original is only read"
 
 
+async def test_a_fork_is_forked_with_stubs_and_without_a_memory(dev: Dev, page: Page) -> None:
+    say(dev, "remember otters like trout")
+    await show(page, say(dev, "recall otters"))
+    await page.keyboard.press("End")
+    await page.get_by_role("button", name="Fork here").click()
+    await page.get_by_label("from before its first turn instead").check()
+    await page.get_by_text("Memories that it is given no more").click()
+    await page.locator(".drops").get_by_label("otters like trout").check()
+    await page.get_by_role("button", name="Fork", exact=True).click()
+    await expect(page.locator(".verdict")).to_contain_text("memory.recall#1")
+    await expect(page.locator("tr.altered").last).to_contain_text("0")
+    await page.get_by_role("link", name="Compare").click()
+    card = page.locator(".card").filter(has_text="dropped")
+    await card.get_by_role("link", name="the fork alone").click()
+    await expect(page.locator(".head .fork")).to_be_visible()
+    await page.keyboard.press("End")
+    await page.get_by_role("button", name="Fork here").click()
+    await page.get_by_label("Message").fill("count 1")
+    await page.get_by_label("Stubs").fill("tick = 1\nnot json")
+    await page.get_by_role("button", name="Fork", exact=True).click()
+    await expect(page.get_by_role("alert")).to_contain_text("no JSON")
+    await page.get_by_label("Stubs").fill('tick = "stubbed"')
+    await page.get_by_role("button", name="Fork", exact=True).click()
+    await page.get_by_role("link", name="Compare").click()
+    card = page.locator(".card").filter(has_text="tick without running")
+    await expect(card.locator(".state")).to_have_text("completed")
+    await card.get_by_role("link", name="the fork alone").click()
+    await expect(page.get_by_role("option").filter(has_text="stubbed")).to_be_visible()
+
+
 async def test_a_fork_that_cannot_be_says_why(dev: Dev, page: Page) -> None:
     await show(page, say(dev, "nothing more to do"))
     await page.keyboard.press("End")

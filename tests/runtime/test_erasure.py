@@ -23,7 +23,7 @@ from pelton.projections.store import open_store
 from pelton.runtime.agents import Terms, agent
 from pelton.runtime.bulk import ContextBlobs, fetch, inline, inline_task, offload, readable
 from pelton.runtime.clock import RealWorld
-from pelton.runtime.erasure import all_contexts, contexts_of, erase, look
+from pelton.runtime.erasure import all_contexts, contexts_of, erase, look, minded
 from pelton.runtime.jetstream.log import JetStreamLog
 from pelton.runtime.rebuild import rebuild
 from pelton.runtime.server import EmbeddedServer
@@ -106,7 +106,7 @@ async def test_an_erased_context_is_unreadable_and_still_chains(
     await rebuild(log, live)
 
     places = await contexts_of(log, context)
-    planned = await look(log, log.vault, places[0])
+    planned = await look(log, log.vault, places[0], await minded(log))
     assert (planned.had_key, planned.erased, planned.chained) == (True, False, True)
     async with JetStreamLog.open(nats_server.url, sealing=sealing) as elsewhere:
         assert words(await inline_task(elsewhere, ended.view())) == words(whole)  # it has the key
@@ -117,7 +117,7 @@ async def test_an_erased_context_is_unreadable_and_still_chains(
                 await asyncio.sleep(0.01)
         with pytest.raises(ContentErased):
             await say(elsewhere, "more", context)
-    gone = await look(log, log.vault, places[0])
+    gone = await look(log, log.vault, places[0], await minded(log))
     assert gone == msgspec.structs.replace(planned, erased=True)
     assert gone.plain == gone.foreign == {}
     assert gone.sealed["StepCompleted"] == gone.sealed["SendMessage"] == 1
@@ -179,7 +179,10 @@ async def test_all_that_a_principal_or_the_tenant_has_goes(log: JetStreamLog) ->
     assert len(annas) == 2
     for places, left in ((annas, 1), (await all_contexts(log), 0)):
         await erase(log, log.vault, places, world=WORLD, tenant="local", actor="cli")
-        found = [await look(log, log.vault, place) for place in await all_contexts(log)]
+        found = [
+            await look(log, log.vault, place, await minded(log))
+            for place in await all_contexts(log)
+        ]
         assert [each.had_key for each in found] == [True, True, True, False]
         assert sum(each.had_key and not each.erased for each in found) == left
         assert found[-1].plain == {"SendMessage": 1}
@@ -203,7 +206,9 @@ async def test_what_another_agent_has_said_goes_with_its_own_context(log: JetStr
         ended = await client.settled(context, task)
     assert f"did {CANARY}: helped {CANARY}" in words(await inline_task(log, ended.view()))
     first, second = await all_contexts(log)
-    parent, child = [await look(log, log.vault, place) for place in (first, second)]
+    parent, child = [
+        await look(log, log.vault, place, await minded(log)) for place in (first, second)
+    ]
     assert (first, parent.elsewhere) == (("echo", context), (f"helper/{second[1]}",))
     assert (child.elsewhere, child.plain, parent.plain) == ((f"echo/{context}",), {}, {})
     assert parent.foreign == {"DelegationReported": 2, "ReportTask": 2}

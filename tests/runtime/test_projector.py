@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -59,9 +60,9 @@ async def publish(log: Log, records: Sequence[Record]) -> int:
 
 
 @asynccontextmanager
-async def projecting(log: Log, store: Store) -> AsyncGenerator[Projector]:
+async def projecting(log: Log, store: Store, **options: Any) -> AsyncGenerator[Projector]:
     """Run a projector for the duration of the block."""
-    projector = Projector(log, store, world=WORLD)
+    projector = Projector(log, store, world=WORLD, **options)
     running = asyncio.create_task(projector.run())
     try:
         yield projector

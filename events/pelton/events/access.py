@@ -76,8 +76,9 @@ class TokensRevoked(Event, frozen=True, kw_only=True, tag="TokensRevoked.v1"):
 class ContentErased(Event, frozen=True, kw_only=True, tag="ContentErased.v1"):
     """The key of a context is destroyed: nobody can read any more what was sealed with it.
 
-    Lives on `evt._access.erasures`, which all follow that have keys in memory. The commit says who
-    has done it, and when.
+    It may be a memory's, for what people wrote there: then `agent` is `_memory`, and `contextId`
+    its id. Lives on `evt._access.erasures`, which all follow that have keys in memory. The commit
+    says who has done it, and when.
     """
 
     agent: str

@@ -27,8 +27,8 @@ class Envelope(
     such as `executor/0192…`), `actor` on whose behalf; `subject` is the aggregate it is about, as
     in `<agent>/<context>`. `correlationid` is the id of the command that a user's request began
     with, `causationid` that of the record that led to this one; a command that begins a request
-    names itself in both. `time` is RFC 3339 in UTC. `keyid` names the key that `data` is encrypted
-    with (law 12), if it is.
+    names itself in both. `time` is RFC 3339 in UTC. `keyid` names the key that what `data` says is
+    sealed with (law 12), if it is: the `content` of a memory, in base64.
     """
 
     id: str

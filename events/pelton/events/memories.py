@@ -70,7 +70,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     """A version of a memory, with the commit that says so, on behalf of `actor`.
 
     `sequence` is the stream sequence of that commit, `time` (RFC 3339) when it was written. One
-    that is `forgotten` says nothing.
+    that is `forgotten` says nothing. With `keyid`, `content` is sealed with the key of that name.
     """
 
     number: int
@@ -88,6 +88,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     actor: str
     commit: str
     correlation: str
+    keyid: str = ""
 
 
 class Memory(Chained, frozen=True, kw_only=True):
@@ -176,8 +177,24 @@ def _apply(memory: Memory, event: MemoryEvent, sequence: int, commit: Commit) ->
         actor=commit.actor,
         commit=commit.id,
         correlation=commit.correlationid,
+        keyid=commit.keyid if said and isinstance(commit.keyid, str) else "",
     )
     return replace(memory, versions=(*memory.versions, version))
+
+
+SEALED: Final = "(sealed)"
+"""What stands in the place of what cannot be read without its key."""
+
+
+def unsaid(commit: Commit) -> Commit:
+    """Return a commit for somebody to look at who has no keys: what is sealed, is told to be."""
+    if not isinstance(commit.keyid, str):
+        return commit
+    events = tuple(
+        replace(event, content=SEALED) if isinstance(event, MemoryContent) else event
+        for event in commit.data.events
+    )
+    return replace(commit, data=replace(commit.data, events=events))
 
 
 class Memories(NamedTuple):

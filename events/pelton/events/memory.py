@@ -77,6 +77,7 @@ class MemoryEvent(Event, frozen=True, kw_only=True):
 class MemoryContent(MemoryEvent, frozen=True, kw_only=True):
     """The base of the events that say something. `content` is a text of `media_type`.
 
+    It is encrypted and in base64 if the commit has a `keyid` (law 12).
     From `expires` on (RFC 3339, by the clock of the log) it is recalled no longer.
     """
 

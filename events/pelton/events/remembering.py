@@ -196,7 +196,8 @@ def _revise(
         if before is None or before.forgotten:
             raise InvalidInput("a memory reverts to a version that says something", field="version")
         content, media_type = before.content, before.media_type
-    check_text(content, "content", LONGEST)
+    else:
+        check_text(content, "content", LONGEST)
     return MemoryRevised(
         memory_id=memory.id,
         version=len(memory.versions) + 1,

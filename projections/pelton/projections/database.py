@@ -246,26 +246,26 @@ async def make_indexes(database: aiosqlite.Connection) -> None:
         await database.execute_fetchall(f"CREATE INDEX IF NOT EXISTS {name} ON {what}")
 
 
-async def put_in_place(new: Path, live: Path) -> None:
+async def put_in_place(new: Path, live: Path, *, linked: bool = True) -> None:
     """Replace the contents of one file by those of another, in one transaction.
 
     Whoever has `live` open, here or in another process, sees the one or the other and nothing in
     between. A live file that is no SQLite file, or damaged, is deleted first. Where there is none,
-    the new file takes the place as it is.
+    the new file takes the place as it is, unless it is to stay another one, and not `linked`.
 
     Raises:
         StoreUnavailable: somebody has written to the live file for longer than `BUSY` seconds.
     """
     try:
-        await _replace(new, live)
+        await _replace(new, live, linked=linked)
     except StoreUnusable:
         await delete(live)
-        await _replace(new, live)
+        await _replace(new, live, linked=linked)
 
 
-async def _replace(new: Path, live: Path) -> None:
-    if not await asyncio.to_thread(_link, new, live):
-        await _copy(new, live)
+async def _replace(new: Path, live: Path, *, linked: bool) -> None:
+    if not linked or not await asyncio.to_thread(_link, new, live):
+        await copy(new, live)
 
 
 def _link(new: Path, live: Path) -> bool:
@@ -281,7 +281,13 @@ def _link(new: Path, live: Path) -> bool:
     return True
 
 
-async def _copy(new: Path, live: Path) -> None:
+async def copy(new: Path, live: Path) -> None:
+    """Copy what one file has, as of one moment, into another, in one transaction.
+
+    Raises:
+        StoreUnavailable: one of them cannot be used now.
+        StoreUnusable: one of them is damaged, or no SQLite file.
+    """
     with translated():
         async with (
             aiosqlite.connect(new, isolation_level=None) as source,

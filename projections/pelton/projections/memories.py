@@ -65,6 +65,7 @@ class MemoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A memory as the read models have it, by its last version; see `MemoryRow`.
 
     `score` says how well it fits what was asked for: the higher the better, 0 if no words were.
+    With `keyid`, what it says is sealed with the key of that name.
     """
 
     id: str
@@ -85,6 +86,7 @@ class MemoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     created: int
     updated: int
     time: str
+    keyid: str = ""
     score: float = 0.0
 
 
@@ -106,6 +108,7 @@ class VersionEntry(msgspec.Struct, frozen=True, kw_only=True):
     actor: str
     commit_id: str
     correlation: str
+    keyid: str
 
 
 class MemoryRead(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,11 +146,11 @@ _sources: Final = msgspec.json.Decoder(tuple[MemoryRef, ...])
 _MEMORY: Final = (
     "m.id, m.scope, m.owner, m.life, m.author, m.namespace, m.key, m.consolidates, m.version,"
     " m.content, m.media_type, m.expires, m.writer, m.forgotten, m.replaced_by, m.number,"
-    " m.updated, m.time"
+    " m.updated, m.time, m.keyid"
 )
 _VERSIONS: Final = (
     "SELECT memory_id, version, content, media_type, expires, forgotten, reason, reverts, cause,"
-    " sources, sequence, time, actor, commit_id, correlation FROM memory_versions"
+    " sources, sequence, time, actor, commit_id, correlation, keyid FROM memory_versions"
 )
 _READS: Final = (
     "SELECT memory_id, version, task_id, agent, turn, key, context_id, sequence, time"
@@ -178,8 +181,9 @@ _FUSED: Final = (
 
 _ALIVE: Final = (
     "m.forgotten = 0 AND m.replaced_by = '' AND (m.expires = '' OR m.expires > :now)"
-    " AND m.stopped = 0"
+    " AND m.stopped = 0 AND m.content <> ''"
 )
+"""What can be recalled. Where what is sealed is in plain, what cannot be read is empty."""
 
 
 def match(text: str) -> str:

@@ -7,7 +7,7 @@ turn was given is told by the ledger: that is in the turn's own context.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Self
 
 import msgspec
@@ -41,7 +41,7 @@ class MemoryRow(msgspec.Struct, gc=False):
     `version` is the number of the last version, which says `content` and is by the agent `writer`,
     or by a person; `replaced_by` the memory that
     stands for it, if one does; `stopped` the sequence of a damaged commit behind which it stands
-    still.
+    still. With `keyid`, what it says is sealed with the key of that name.
     """
 
     number: int
@@ -63,6 +63,7 @@ class MemoryRow(msgspec.Struct, gc=False):
     updated: int = 0
     time: str = ""
     stopped: int = 0
+    keyid: str = ""
 
     def cells(self) -> Cells:
         """Return what SQLite keeps."""
@@ -85,7 +86,9 @@ class MemoryRow(msgspec.Struct, gc=False):
 
 
 class Remembered(msgspec.Struct):
-    """What one batch changes of memories."""
+    """What one batch changes of memories; `opened` says that what is sealed is in plain here."""
+
+    opened: bool = False
 
     rows: list[MemoryRow] = []
     versions: list[Cells] = []
@@ -98,16 +101,25 @@ class Remembered(msgspec.Struct):
         put(database, schema.MEMORIES, [row.cells() for row in self.rows])
         put(database, schema.MEMORY_VERSIONS, self.versions)
         database.execute(_UNSAY, (text([row.number for row in self.rows]),))
-        said = [(r.number, r.content) for r in self.rows if not (r.forgotten or r.replaced_by)]
+        said = [
+            (row.number, row.content)
+            for row in self.rows
+            if not (row.forgotten or row.replaced_by) and (self.opened or not row.keyid)
+        ]
         database.executemany(_SAY, said)
 
 
-def remember(database: sqlite3.Connection, told: Sequence[Told]) -> Remembered:
+def remember(
+    database: sqlite3.Connection, told: Sequence[Told], said: Mapping[int, str] | None = None
+) -> Remembered:
     """Return what commits of memories change, given in the order of the log.
+
+    `said` is what those that are sealed say, by their sequences, for tables that nobody else has;
+    what is not in it says nothing. Without it, they keep what is sealed as it is.
 
     After one that is damaged or does not fit, its memory stands still, and no other.
     """
-    found = Remembered()
+    found = Remembered(opened=said is not None)
     rows = _known(database, told)
     for each in told:
         row = rows.get(each.memory_id)
@@ -118,13 +130,25 @@ def remember(database: sqlite3.Connection, told: Sequence[Told]) -> Remembered:
                 raise each.error or IllegalTransition("a commit that cannot be read")
             for event in each.commit.data.events:
                 if isinstance(event, MemoryEvent):
-                    found.versions.append(_taken(rows, event, each, each.commit))
+                    found.versions.append(
+                        _taken(rows, _opened(event, each, said), each, each.commit)
+                    )
         except PeltonError as error:
             if (row := rows.get(each.memory_id)) is not None:
                 row.stopped = each.sequence
             found.damaged.append(Damage.of(each.sequence, each.subject, error))
     found.rows = list(rows.values())
     return found
+
+
+def _opened(event: MemoryEvent, told: Told, said: Mapping[int, str] | None) -> MemoryEvent:
+    if said is None or not isinstance(event, MemoryContent) or not _keyid(told.commit):
+        return event
+    return msgspec.structs.replace(event, content=said.get(told.sequence, ""))
+
+
+def _keyid(commit: Commit | None) -> str:
+    return commit.keyid if commit is not None and isinstance(commit.keyid, str) else ""
 
 
 def _known(database: sqlite3.Connection, told: Iterable[Told]) -> dict[str, MemoryRow]:
@@ -154,6 +178,7 @@ def _taken(rows: dict[str, MemoryRow], event: MemoryEvent, told: Told, commit: C
     row.media_type = said.media_type if said else ""
     row.expires = said.expires if said else ""
     row.writer, row.forgotten, row.replaced_by = event.cause.agent, int(said is None), ""
+    row.keyid = _keyid(commit) if said else ""
     sources = event.sources if isinstance(event, MemoryBegun) else ()
     if isinstance(event, MemoryConsolidated):
         for source in sources:
@@ -165,5 +190,5 @@ def _taken(rows: dict[str, MemoryRow], event: MemoryEvent, told: Told, commit: C
         event.reason if isinstance(event, MemoryForgotten) else "",
         event.reverts if isinstance(event, MemoryRevised) else 0,
         *(text(event.cause), text(sources), event.operation),
-        *(told.sequence, commit.time, commit.actor, commit.id, commit.correlationid),
+        *(told.sequence, commit.time, commit.actor, commit.id, commit.correlationid, row.keyid),
     )

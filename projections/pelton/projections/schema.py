@@ -141,7 +141,7 @@ MEMORIES: Final = Table(
     (
         *("number", "id", "scope", "owner", "life", "author", "namespace", "key", "consolidates"),
         *("version", "content", "media_type", "expires", "writer", "forgotten", "replaced_by"),
-        *("updated", "time", "stopped"),
+        *("updated", "time", "stopped", "keyid"),
     ),
 )
 
@@ -151,7 +151,7 @@ MEMORY_VERSIONS: Final = Table(
     (
         *("memory_id", "version", "content", "media_type", "expires", "forgotten", "reason"),
         *("reverts", "cause", "sources", "operation"),
-        *("sequence", "time", "actor", "commit_id", "correlation"),
+        *("sequence", "time", "actor", "commit_id", "correlation", "keyid"),
     ),
 )
 
@@ -184,6 +184,7 @@ _KEPT_2: Final = (
 )
 _KEPT_3: Final = (*_KEPT_2, "taken")
 """What is read anew from the log after migrations 2 to 4, which cannot tell what they add."""
+_SEALED_5: Final = ("memories", "memory_versions")
 
 MIGRATIONS: Final = (
     Migration(
@@ -483,6 +484,14 @@ MIGRATIONS: Final = (
             "DROP TABLE usage",
             "ALTER TABLE tasks DROP COLUMN began",
         ),
+    ),
+    Migration(
+        5,
+        "memories that are sealed",
+        tuple(
+            f"ALTER TABLE {name} ADD COLUMN keyid TEXT NOT NULL DEFAULT ''" for name in _SEALED_5
+        ),
+        tuple(f"ALTER TABLE {name} DROP COLUMN keyid" for name in _SEALED_5),
     ),
 )
 """All migrations, oldest first."""

@@ -122,8 +122,12 @@ class Store:
         self._database, self._safe = database, safe
         self.position = position
 
-    async def take(self, records: Iterable[Stored]) -> Sequence[Damage]:
+    async def take(
+        self, records: Iterable[Stored], *, said: Mapping[int, str] | None = None
+    ) -> Sequence[Damage]:
         """Take in consecutive records; those at or before the position change nothing (AS-12).
+
+        `said` is what sealed memories say; see `remember`.
 
         Returns which of them are damaged: a damaged command is skipped; after a damaged commit
         its context stands still, and no other.
@@ -139,7 +143,7 @@ class Store:
             batch.add(records)
             if not batch.records:
                 return None
-            write = _plan(database, batch, before)
+            write = _plan(database, batch, before, said)
             _write(database, write, safe=safe)
             return write
 
@@ -166,7 +170,9 @@ class Store:
             await self._database.execute_fetchall("COMMIT")
 
 
-def _plan(database: sqlite3.Connection, batch: Batch, before: Position) -> Write:
+def _plan(
+    database: sqlite3.Connection, batch: Batch, before: Position, said: Mapping[int, str] | None
+) -> Write:
     """Return what a batch does to the tables as they are."""
     while True:
         contexts, waiting = _contexts(database, batch)
@@ -192,7 +198,7 @@ def _plan(database: sqlite3.Connection, batch: Batch, before: Position) -> Write
     if batch.agents:
         write.agents = _agents(database, batch.agents)
     if batch.memories:
-        write.memories = remember(database, batch.memories)
+        write.memories = remember(database, batch.memories, said)
         write.damaged += write.memories.damaged
     return write
 
@@ -317,12 +323,13 @@ def _write(database: sqlite3.Connection, write: Write, *, safe: bool) -> None:
 
 
 @asynccontextmanager
-async def open_private() -> AsyncGenerator[tuple[Store, Database]]:
+async def open_private(*, in_memory: bool = False) -> AsyncGenerator[tuple[Store, Database]]:
     """Open read models of this process alone, and the connection to read them with.
 
-    They lie in memory, and on the disk where that is too small; nothing is left of them.
+    They lie in memory, and on the disk where that is too small, unless they are to be `in_memory`;
+    nothing is left of them.
     """
-    async with connect(None, write=True) as database:
+    async with connect(Path(":memory:") if in_memory else None, write=True) as database:
         yield Store(database, await _position(database)), database
 
 
@@ -337,6 +344,13 @@ async def open_store(path: Path, *, safe: bool = True) -> AsyncGenerator[Store]:
             await drop_indexes(database)
             await database.execute_fetchall("BEGIN IMMEDIATE")
         yield Store(database, await _position(database), safe=safe)
+
+
+async def position_in(path: Path) -> Position:
+    """Return how far the read models in a file are."""
+    with translated():
+        async with connect(path, write=False) as database:
+            return await _position(database)
 
 
 async def _position(database: Database) -> Position:

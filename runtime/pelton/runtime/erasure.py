@@ -1,9 +1,13 @@
-"""Erasure: the content of contexts made unreadable, by destroying their keys (AS-24)."""
+"""Erasure: what was said in contexts, and remembered of it, made unreadable (AS-24).
+
+That is to destroy keys: a context's has sealed what its agent remembers of it, too; a memory has a
+key of its own for what people have written by hand.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any, Final, cast
 
@@ -15,14 +19,24 @@ from pelton.events.access import ContentErased
 from pelton.events.commit import Commit
 from pelton.events.envelope import digest
 from pelton.events.errors import DamagedRecord, InvalidInput
-from pelton.events.events import ValueRecorded, name_of
+from pelton.events.events import AnyEvent, StepCompleted, ValueRecorded, name_of
+from pelton.events.memory import (
+    STEPS,
+    AnyMemoryEvent,
+    MemoryBegun,
+    MemoryCommitted,
+    MemoryConsolidated,
+    MemoryRef,
+    MemoryRevised,
+)
 from pelton.events.upcast import decode_command, decode_commit
 from pelton.runtime.access import change
 from pelton.runtime.clock import World
 from pelton.runtime.contexts import Contexts
 from pelton.runtime.log import Log, Record
 from pelton.runtime.replay.session import agents_of, others
-from pelton.runtime.vault import Vault, key_name
+from pelton.runtime.said import place_of
+from pelton.runtime.vault import Vault, key_name, parse_name
 
 _AT_ONCE: Final = 200
 """So many contexts are told of in one commit."""
@@ -30,18 +44,21 @@ _AT_ONCE: Final = 200
 _CONTENT: Final = frozenset({"text", "raw", "data", "url", "value"})
 """Members of parts, and of what frameworks' sessions hold, that are content; as `result` is."""
 
+_SAYING: Final = (MemoryCommitted, MemoryConsolidated, MemoryRevised)
+
 Place = tuple[str, str]
-"""A context: its agent and its id."""
+"""What has a key: a context, as its agent and its id, or a memory, as `_memory` and its id."""
 
 
 class Gone(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What erasing a context takes, or has taken.
+    """What erasing a context takes, or has taken, or a memory what people have written in it.
 
     `sealed` counts what its key has sealed, by the event or command that holds it; `foreign` what
     the keys of other contexts have sealed, which these take with them; `plain` what was never
     sealed, and stays readable. `erased` says that the key is destroyed. `elsewhere` are the
-    contexts that it handed something to, or got it from: what was said there too is theirs.
-    `chained` says that its commits follow each other as they did.
+    contexts that it handed something to, or got it from: what was said there too is theirs, and so
+    are later versions of its memories, and what was made of them. `memories` are those with a
+    version that goes. `chained` says that its commits, and theirs, follow each other as they did.
     """
 
     agent: str
@@ -52,6 +69,7 @@ class Gone(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     foreign: dict[str, int]
     plain: dict[str, int]
     elsewhere: tuple[str, ...]
+    memories: tuple[str, ...]
     chained: bool
 
 
@@ -83,19 +101,75 @@ async def all_contexts(log: Log, owner: str = "") -> list[Place]:
     return [place for place in found if (await contexts.load(*place)).owner == owner]
 
 
-async def look(log: Log, vault: Vault, place: Place) -> Gone:
-    """Return what erasing a context would take, or has taken."""
+class Minded:
+    """What all memories of a tenant say, by whose key has sealed it, or by where it came from."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self.records: dict[str, list[Record]] = {}
+        self.sealed: dict[str, list[AnyMemoryEvent]] = {}
+        self.plain: dict[Place, list[AnyMemoryEvent]] = {}
+        self.by_hand: dict[Place, set[str]] = {}
+        """Memories with a key of their own, and on whose behalf it was used."""
+        self._after: dict[str, set[str]] = {}
+        keys: dict[MemoryRef, str] = {}
+        for record in records:
+            memory_id = subjects.parse(record.subject).beside
+            self.records.setdefault(memory_id, []).append(record)
+            try:
+                commit = decode_commit(record.data)
+            except DamagedRecord:
+                continue
+            for event in commit.data.events:
+                if isinstance(event, _SAYING):
+                    self._take(event, commit, keys)
+
+    def after(self, name: str) -> set[str]:
+        """Return with which other keys it is sealed what was made of what a key has sealed."""
+        return self._after.get(name, set())
+
+    def _take(self, event: AnyMemoryEvent, commit: Commit, keys: dict[MemoryRef, str]) -> None:
+        place = place_of(event.cause, event.memory_id)
+        name = commit.keyid if isinstance(commit.keyid, str) else ""
+        if name:
+            self.sealed.setdefault(name, []).append(event)
+        else:
+            self.plain.setdefault(place, []).append(event)
+        own = subjects.MEMORY, event.memory_id
+        if name == key_name(*own):
+            self.by_hand.setdefault(own, set()).add(commit.actor)
+        made_of = [MemoryRef(memory_id=event.memory_id, version=event.version - 1)]
+        made_of += event.sources if isinstance(event, MemoryBegun) else ()
+        for earlier in {keys.get(ref, "") for ref in made_of} - {"", name}:
+            self._after.setdefault(earlier, set()).add(name or key_name(*own))
+        keys[MemoryRef(memory_id=event.memory_id, version=event.version)] = name
+
+
+async def minded(log: Log) -> Minded:
+    """Return what all memories of a tenant say, as they are stored."""
+    async with aclosing(log.scan(pattern=subjects.ALL_MEMORY)) as batches:
+        return Minded([record async for batch in batches for record in batch])
+
+
+async def look(log: Log, vault: Vault, place: Place, memory: Minded) -> Gone:
+    """Return what erasing a context, or a memory, would take, or has taken."""
     agent, context_id = place
-    commits = await log.read(subjects.commits(agent, context_id), decisive=True)
-    commands = await log.read(subjects.commands(agent, context_id), decisive=True)
+    commits: Sequence[Record] = ()
+    commands: Sequence[Record] = ()
+    if agent != subjects.MEMORY:
+        commits = await log.read(subjects.commits(agent, context_id), decisive=True)
+        commands = await log.read(subjects.commands(agent, context_id), decisive=True)
     name, counts = key_name(agent, context_id), (Counter[str](), Counter[str](), Counter[str]())
     sealed, foreign, plain = counts
     for what, key in _content([*commits, *commands]):
         (plain if not key else sealed if key == name else foreign)[what] += 1
+    remembered = memory.sealed.get(name, [])
+    sealed.update(name_of(event) for event in remembered)
+    plain.update(name_of(event) for event in memory.plain.get(place, ()))
     standing = await vault.standing(agent, context_id)
     chained = _chained(commits)
-    handed = others(commits) if chained else ()
+    handed = {*(others(commits) if chained else ()), *map(parse_name, memory.after(name))}
     elsewhere = {f"{each[0]}/{each[1]}" for each in handed if each != place}
+    memories = sorted({event.memory_id for event in remembered})
     return Gone(
         agent=agent,
         context_id=context_id,
@@ -105,7 +179,8 @@ async def look(log: Log, vault: Vault, place: Place) -> Gone:
         foreign=dict(foreign),
         plain=dict(plain),
         elsewhere=tuple(sorted(elsewhere)),
-        chained=chained,
+        memories=tuple(memories),
+        chained=chained and all(_chained(memory.records[id_]) for id_ in memories),
     )
 
 
@@ -114,7 +189,7 @@ async def erase(
 ) -> None:
     """Destroy the keys of contexts, and say so in the log.
 
-    Done again it does what was not done. A context without a key stays as it is.
+    Done again it does what was not done. What has no key stays as it is.
 
     Raises:
         LogError: the log, or the store of keys, cannot be reached or does not permit it.
@@ -154,8 +229,7 @@ def _content(records: Sequence[Record]) -> Iterator[tuple[str, str]]:
         try:
             if record.subject.startswith("evt."):
                 events = decode_commit(record.data).data.events
-                # A recorded value is a time, chance, or what the agent's own options are.
-                holders = [(name_of(e), e) for e in events if not isinstance(e, ValueRecorded)]
+                holders = [(name_of(event), event) for event in events if not _names(event)]
             else:
                 command = decode_command(record.data)
                 holders = [(type(command).__name__, command.data)]
@@ -164,6 +238,13 @@ def _content(records: Sequence[Record]) -> Iterator[tuple[str, str]]:
         for name, holder in holders:
             for key in _pieces(msgspec.to_builtins(holder)):
                 yield name, key
+
+
+def _names(event: AnyEvent) -> bool:
+    """Whether it has no content: a time, chance, the agent's own options, or ids of memories."""
+    if isinstance(event, StepCompleted):
+        return event.key.startswith(STEPS)
+    return isinstance(event, ValueRecorded)
 
 
 def _pieces(holder: Any) -> Iterator[str]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Final, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from pelton.events.a2a import text_of
 from pelton.events.errors import PeltonError
@@ -33,6 +34,8 @@ from pelton.runtime.provenance import evidence_of
 from pelton.runtime.replay.guard import no_effects
 from pelton.runtime.replay.session import Reader
 from pelton.runtime.replay.still import StillLoop
+from pelton.runtime.said import said
+from pelton.runtime.vault import ContentErased
 
 _LONGEST: Final = 3_600.0  # virtual seconds
 
@@ -78,7 +81,7 @@ class Rebuilt(NamedTuple):
     """What the function makes: the memories that differ, and how many do not.
 
     `left` counts those that it says nothing about: of a person's, made of others, values under
-    keys, and those whose evidence the log does not have.
+    keys, and those whose evidence the log does not have, or is erased.
     """
 
     rewrites: tuple[Rewrite, ...]
@@ -103,7 +106,12 @@ async def rebuilt(reader: Reader, extract: Extract, *, now: str, agent: str = ""
         version = memory.versions[-1]
         if agent and version.cause.agent != agent:
             continue
-        source = await _source(reader, memory, version)
+        try:
+            text = await said(reader.vault, version.content, version.keyid)
+            version = replace(version, content=text, keyid="")
+            source = await _source(reader, memory, version)
+        except ContentErased:
+            source = None
         if source is None:
             left += 1
         else:
@@ -130,13 +138,13 @@ async def apply(memories: Memories, rewrites: Sequence[Rewrite], name: str) -> l
         memory = await memories.load(rewrite.memory_id)
         version = memory.version(rewrite.version)
         assert version is not None  # it is where the rewrite comes from
-        said = "" if rewrite.after is None else rewrite.after
+        text = "" if rewrite.after is None else rewrite.after
         number = str(rewrite.version)
-        operation = derive("rebuilt", name, rewrite.memory_id, number, said)
+        operation = derive("rebuilt", name, rewrite.memory_id, number, text)
         command: MemoryCommand = ReviseMemory(
             operation=operation,
             cause=version.cause,
-            content=said,
+            content=text,
             expires=version.expires,
             expect=rewrite.version,
         )

@@ -13,7 +13,7 @@ from pelton.events.agent import AgentState
 from pelton.events.commit import Commit, CommitData, Origin
 from pelton.events.envelope import encode
 from pelton.events.errors import InvalidInput
-from pelton.events.memories import Member, Memory, MemoryNotFound, fold
+from pelton.events.memories import Member, Memory, MemoryNotFound, Version, fold
 from pelton.events.memory import MemoryRef
 from pelton.events.remembering import CommitMemory, MemoryCommand, decide
 from pelton.projections.memories import MemoryEntry, MemoryQuery
@@ -23,6 +23,7 @@ from pelton.runtime.clock import World, rfc3339
 from pelton.runtime.log import Conflict, Log
 from pelton.runtime.recollection import Recollection
 from pelton.runtime.redaction import cleaned
+from pelton.runtime.said import said, sealed, shown_whole
 
 if TYPE_CHECKING:
     from pelton.runtime.semantic import Embed
@@ -73,9 +74,10 @@ class Memories:
         return self._world.new_id()
 
     async def by_person(self, memory_id: str, command: MemoryCommand) -> Memory:
-        """Decide a command of a person who has the log in hand; see `change`."""
+        """Decide a command of a person who has the log in hand; see `change` and `shown`."""
         origin = own("cli", self._tenant, self._world.new_id())
-        return await self.change(memory_id, command, member=None, origin=origin)
+        memory = await self.change(memory_id, command, member=None, origin=origin)
+        return await shown_whole(self.log.vault, memory)
 
     async def member(self, agent: str) -> Member:
         """Return an agent as it stands now: which team it is in is asked each time (AS-53).
@@ -112,6 +114,10 @@ class Memories:
             )
         return memory
 
+    async def shown(self, memory_id: str) -> Memory:
+        """Return a memory as of now for somebody to look at; see `existing` and `said.shown`."""
+        return await shown_whole(self.log.vault, await self.existing(memory_id))
+
     async def at(self, ref: MemoryRef) -> Memory:
         """Return a memory that has at least the version that is named, if it ever had."""
         known = self._known.get(ref.memory_id)
@@ -127,6 +133,7 @@ class Memories:
         The same command again, by its `operation`, changes nothing (law 6).
 
         Raises:
+            ContentErased: what it came from is erased.
             PeltonError: what `decide` raises.
             LogError: the log does not take it.
         """
@@ -148,7 +155,8 @@ class Memories:
                 data=CommitData(events=(event,)),
                 **origin._asdict(),
             )
-            data = encode(cleaned(self.log.redactor, commit, subject))
+            commit = cleaned(self.log.redactor, commit, subject)
+            data = encode(await sealed(self.log.vault, commit, state))
             try:
                 sequence = await self.log.append(subject, data, id=commit.id, expect=state.head)
             except Conflict:
@@ -156,6 +164,15 @@ class Memories:
                 continue
             self._last = max(self._last, sequence)
             return self._remember(fold(state, sequence, data))
+
+    async def said(self, version: Version) -> str:
+        """Return what a version says.
+
+        Raises:
+            ContentErased: it was sealed, and its key is destroyed.
+            ContentSealed: it is sealed, and there is no key of it here.
+        """
+        return await said(self.log.vault, version.content, version.keyid)
 
     async def recall(self, query: MemoryQuery, *, at_least: int = 0) -> Page[MemoryEntry]:
         """Return what a query finds in memories as new as a record, and as what was written here.

@@ -20,6 +20,7 @@ from pelton.events.memories import (
     Member,
     Memory,
     MemoryNotFound,
+    Version,
     readable,
 )
 from pelton.events.memory import (
@@ -46,6 +47,7 @@ from pelton.runtime.memories import Memories
 from pelton.runtime.patience import patiently
 from pelton.runtime.remembered import MemoryMoved, Recall, RecallFailed, Remembered
 from pelton.runtime.steps import Steps, idempotency_key
+from pelton.runtime.vault import ContentErased
 
 T = TypeVar("T")
 Work = Callable[[], Awaitable[MemoryResult]]
@@ -299,7 +301,7 @@ class TurnMemory:
             if memory is None or (version is None and not memory.lives(self._memories.now)):
                 return MemoryResult()
             found = memory.current if version is None else memory.version(version)
-            return MemoryResult(given=_refs(memory, found.number if found else 0))
+            return MemoryResult(given=await self._refs(memory, found.number if found else 0))
 
         return self._first(self._step("get", work, which, version))
 
@@ -313,7 +315,7 @@ class TurnMemory:
             memory = await self._readable(which)
             if memory is None:
                 return MemoryResult()
-            refs = _refs(memory, *range(len(memory.versions), 0, -1))
+            refs = await self._refs(memory, *range(len(memory.versions), 0, -1))
             return MemoryResult(given=refs[:MOST], total=len(refs))
 
         return self._given(self._step("history", work, which))
@@ -418,6 +420,24 @@ class TurnMemory:
         """Return what versions say, from where they lie."""
         return tuple(await asyncio.gather(*[self._version(ref) for ref in refs]))
 
+    async def _refs(self, memory: Memory, *numbers: int) -> tuple[MemoryRef, ...]:
+        """Return those of the versions of a memory that say something still."""
+        versions = [version for version in map(memory.version, numbers) if version is not None]
+        return tuple(
+            [
+                MemoryRef(memory_id=memory.id, version=version.number)
+                for version in versions
+                if not version.forgotten and await self._readable_still(version)
+            ]
+        )
+
+    async def _readable_still(self, version: Version) -> bool:
+        try:
+            await patiently(lambda: self._memories.said(version), "keys")
+        except ContentErased:
+            return False
+        return True
+
     async def _version(self, ref: MemoryRef) -> Remembered:
         found = self._found.pop(ref, None)
         if found is not None:
@@ -426,6 +446,7 @@ class TurnMemory:
         version = memory.version(ref.version)
         if version is None:
             raise MemoryNotFound(f"the log has no version {ref.version} of {ref.memory_id!r}")
+        content = await patiently(lambda: self._memories.said(version), ref.memory_id)
         return Remembered(
             id=memory.id,
             version=version.number,
@@ -434,7 +455,7 @@ class TurnMemory:
             writer=version.cause.agent,
             namespace=memory.namespace,
             key=memory.key,
-            content=version.content,
+            content=content,
             media_type=version.media_type,
             time=version.time,
             expires=version.expires,
@@ -443,16 +464,6 @@ class TurnMemory:
 
 def _of_entry(entry: MemoryEntry) -> Remembered:
     return Remembered(**{name: getattr(entry, name) for name in Remembered._fields})
-
-
-def _refs(memory: Memory, *numbers: int) -> tuple[MemoryRef, ...]:
-    """Return those of the versions of a memory that say something."""
-    found = [memory.version(number) for number in numbers]
-    return tuple(
-        MemoryRef(memory_id=memory.id, version=each.number)
-        for each in found
-        if each is not None and not each.forgotten
-    )
 
 
 def _scope(name: str) -> MemoryScope:

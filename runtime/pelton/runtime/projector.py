@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import Final
 
@@ -24,6 +25,9 @@ GATHER: Final = 0.1
 
 RETRY: Final = 0.5
 """Seconds until something that failed is tried again, at most twice that."""
+
+Opened = Callable[[Sequence[Record]], Awaitable[Mapping[int, str]]]
+"""Returns what sealed memories say, by the sequences of their records."""
 
 _log = structlog.get_logger("pelton.projector")
 
@@ -46,7 +50,9 @@ class Projector:
     """Takes records from the log into the read models, in order, each once.
 
     `run` is the work; whoever calls it owns it. The rest tells how far it is. With `pattern`, it
-    takes in only the records of subjects that match it. A command that is
+    takes in only the records of subjects that match it; with `opened`, what sealed memories say in
+    plain, into a file that nobody else has. `caught_up` is called whenever it has taken in all that
+    there is. A command that is
     damaged is written down and skipped: nothing can come of it. A commit that is damaged is written
     down, and its context stands still there, because what follows would build on a state that
     nobody knows; all other contexts go on. A log that went back ends everything (law 13).
@@ -61,9 +67,12 @@ class Projector:
         batch: int = BATCH,
         gather: float = GATHER,
         pattern: str = ">",
+        opened: Opened | None = None,
+        caught_up: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._source, self._store, self._world = log, store, world
         self._batch, self._gather, self._pattern = batch, gather, pattern
+        self._opened, self._caught_up = opened, caught_up
         self._moved, self._hurry, self._restored = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._waiting = 0
         self.state = ProjectorState.STARTING
@@ -152,10 +161,13 @@ class Projector:
                 if not records:
                     self.state = ProjectorState.FOLLOWING
                     self._see_end()
+                    if self._caught_up is not None:
+                        await self._caught_up()
                 await self._pause()
 
     async def _take(self, records: list[Record]) -> None:
-        for damage in await self._store.take(records):
+        said = await self._opened(records) if self._opened is not None else None
+        for damage in await self._store.take(records, said=said):
             self.damaged += 1
             _log.error(
                 "a record of the log is damaged",

@@ -24,10 +24,11 @@ from pelton.events.memories import Memory, MemoryNotFound, Version, fold, memori
 from pelton.events.memory import MemoryCause, MemoryRef, given
 from pelton.events.taint import Taint
 from pelton.events.upcast import decode_commit
-from pelton.runtime.bulk import inline
+from pelton.runtime.bulk import fetch, inline
 from pelton.runtime.clock import rfc3339
 from pelton.runtime.log import Record
 from pelton.runtime.replay.session import Reader
+from pelton.runtime.said import shown_whole
 
 _MEMORY: Final = subjects.ALL_MEMORY.removesuffix("*")
 
@@ -90,6 +91,11 @@ async def memory_of(reader: Reader, memory_id: str) -> Memory:
     return memory
 
 
+async def shown_memory(reader: Reader, memory_id: str) -> Memory:
+    """Return a memory for somebody to look at; see `memory_of` and `said.shown`."""
+    return await shown_whole(reader.vault, await memory_of(reader, memory_id))
+
+
 async def recallable(reader: Reader, sequence: int, *, agent: str = "") -> list[Memory]:
     """Return the memories that could be recalled as of a sequence, by an agent or a person.
 
@@ -104,7 +110,8 @@ async def recallable(reader: Reader, sequence: int, *, agent: str = "") -> list[
     known = memories_as_of(((r.sequence, r.subject, r.data) for r in sorted(records)), sequence)
     found = await reader.at(sequence)
     now = rfc3339(found.received) if found is not None else ""
-    return known.recallable(known.member(agent) if agent else None, now)
+    living = known.recallable(known.member(agent) if agent else None, now)
+    return [await shown_whole(reader.vault, memory) for memory in living]
 
 
 async def origins(reader: Reader, memory_id: str, number: int = 0) -> Origins:
@@ -114,7 +121,7 @@ async def origins(reader: Reader, memory_id: str, number: int = 0) -> Origins:
         MemoryNotFound: there is no such version.
         BlobMissing: what led to it is in a blob that is gone.
     """
-    known = {memory_id: await memory_of(reader, memory_id)}
+    known = {memory_id: await shown_memory(reader, memory_id)}
     memory = known[memory_id]
     version = memory.version(number or len(memory.versions))
     if version is None:
@@ -125,7 +132,7 @@ async def origins(reader: Reader, memory_id: str, number: int = 0) -> Origins:
     for ref in (todo := list(_made_of(memory_id, version))):
         if ref in found or len(found) > _MOST:
             continue
-        other = known.get(ref.memory_id) or await memory_of(reader, ref.memory_id)
+        other = known.get(ref.memory_id) or await shown_memory(reader, ref.memory_id)
         known[ref.memory_id] = other
         if (source := other.version(ref.version)) is not None:
             found[ref] = source
@@ -162,7 +169,7 @@ async def evidence_of(reader: Reader, cause: MemoryCause) -> Evidence:
                 if turn == cause.turn:
                     result = event.result
                     if event.blob is not None:
-                        result = msgspec.json.decode(await reader.get_blob(event.blob.sha256))
+                        result = msgspec.json.decode(await fetch(reader, event.blob))
             case _:
                 pass
     return Evidence(cause, message, result)

@@ -2,16 +2,23 @@
 
 Whoever writes must find what it wrote, wherever it runs. So an executor reads no file that another
 process keeps up to date: it follows the subjects of memories itself, and knows how far it is.
+What is sealed is in plain in the copy, so that it can be found; when something is erased, the copy
+is thrown away as a whole, with its indexes and vectors.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
+from msgspec.structs import replace
 
 from pelton.events.errors import PeltonError
+from pelton.events.memories import SEALED
 from pelton.events.subjects import ALL_MEMORY
 from pelton.projections.memories import MemoryEntry, MemoryQuery, Order
 from pelton.projections.pages import Page
@@ -21,12 +28,16 @@ from pelton.runtime.clock import World
 from pelton.runtime.failures import RecallUnavailable
 from pelton.runtime.log import Log
 from pelton.runtime.projector import Projector
+from pelton.runtime.said import ERASED, opened
+from pelton.runtime.vault import ContentErased, ContentSealed
 
 if TYPE_CHECKING:
     from pelton.runtime.semantic import Embed, Nearness
 
 WITHIN: Final = 5.0
 """Seconds that a recall waits for the copy to be as new as it must be."""
+
+_TRIES: Final = 3
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -39,6 +50,8 @@ class Recollection:
     ) -> None:
         self._log, self._world, self._within, self._embed = log, world, within, embed
         self._copy: _Copy | None = None
+        self._ending: set[asyncio.Task[None]] = set()
+        self._heeds = log.vault.on_forgotten(self._forget) if log.vault is not None else None
 
     async def recall(self, query: MemoryQuery, *, at_least: int) -> Page[MemoryEntry]:
         """Return what a query finds in memories that are as new as the record at a sequence.
@@ -47,17 +60,49 @@ class Recollection:
             RecallUnavailable: the copy is not there in time; what it would find is not known.
             InvalidInput: the query or its page cannot be.
         """
-        copy = self._copy = self._copy or _Copy(self._log, self._world, self._embed)
-        models = await copy.ready(at_least, within=self._within)
-        if models is None:
-            if copy.failed:
-                self._copy = None
-                await copy.aclose()
-            raise RecallUnavailable
+        for _ in range(_TRIES):
+            page = await self._recalled(query, at_least)
+            try:
+                items = tuple([await self._current(entry) for entry in page.items])
+            except ContentErased:  # after the copy was made, and nobody heard of it
+                self._forget()
+                continue
+            return Page(items=items, next=page.next, total=page.total)
+        raise RecallUnavailable
+
+    async def _current(self, entry: MemoryEntry) -> MemoryEntry:
+        """Return a memory of the copy, if what it says can be read still.
+
+        Raises:
+            ContentErased: the copy says what is erased.
+        """
+        vault = self._log.vault
+        if vault is None or not entry.keyid:
+            return entry
         try:
-            async with asyncio.timeout(self._within):
-                near = await copy.near(query)
-            return await models.memories.recall(query, near=near)
+            await vault.check(entry.keyid)
+        except ContentErased:
+            if entry.content:
+                raise
+            return replace(entry, content=ERASED, keyid="")
+        except ContentSealed:
+            return replace(entry, content=SEALED, keyid="")
+        return replace(entry, keyid="")
+
+    async def _recalled(self, query: MemoryQuery, at_least: int) -> Page[MemoryEntry]:
+        copy = self._copy = self._copy or _Copy(self._log, self._world, self._embed)
+        try:
+            async with copy.used():
+                models = await copy.ready(at_least, within=self._within)
+                if models is None:
+                    raise RecallUnavailable
+                async with asyncio.timeout(self._within):
+                    near = await copy.near(query)
+                return await models.memories.recall(query, near=near)
+        except RecallUnavailable:
+            if copy is self._copy and copy.failed:
+                self._forget()
+            raise
         except TimeoutError as error:  # what was made of it until then is kept
             logger.warning("recall-too-slow", within=self._within)
             raise RecallUnavailable from error
@@ -69,9 +114,20 @@ class Recollection:
 
     async def aclose(self) -> None:
         """End it."""
+        if self._heeds is not None:
+            self._heeds()
+            self._heeds = None
+        self._forget()
+        if self._ending:
+            await asyncio.wait(self._ending)
+
+    def _forget(self) -> None:
+        """Throw the copy away: what it says may be erased. The next recall begins another one."""
         copy, self._copy = self._copy, None
         if copy is not None:
-            await copy.aclose()
+            task = asyncio.create_task(copy.aclose(), name="recollection: forget")
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
 
 
 class _Copy:
@@ -84,7 +140,8 @@ class _Copy:
             from pelton.runtime.semantic import Nearness  # noqa: PLC0415  numpy is an extra
 
             self._nearness = Nearness(embed)
-        self._opened = asyncio.Event()
+        self._opened, self._free, self._users = asyncio.Event(), asyncio.Event(), 0
+        self._free.set()
         self._models: ReadModels | None = None
         self._projector: Projector | None = None
         self._task = asyncio.create_task(self._keep(), name="recollection")
@@ -106,6 +163,18 @@ class _Copy:
         reached = await self._projector.reached(sequence, within=within, end=True)
         return self._models if reached and not self.failed else None
 
+    @asynccontextmanager
+    async def used(self) -> AsyncGenerator[None]:
+        """Keep it open for a while, even if it is thrown away meanwhile."""
+        self._users += 1
+        self._free.clear()
+        try:
+            yield
+        finally:
+            self._users -= 1
+            if not self._users:
+                self._free.set()
+
     async def near(self, query: MemoryQuery) -> list[int] | None:
         """Return which memories are near a query in meaning; None if nobody can tell.
 
@@ -119,9 +188,16 @@ class _Copy:
 
     async def _keep(self) -> None:
         try:
-            async with open_private() as (store, database):
+            vault = self._log.vault
+            in_memory = vault is not None and vault.seals
+            async with open_private(in_memory=in_memory) as (store, database):
                 self._models = ReadModels(database)
-                self._projector = Projector(self._log, store, world=self._world, pattern=ALL_MEMORY)
+                self._projector = Projector(
+                    *(self._log, store),
+                    world=self._world,
+                    pattern=ALL_MEMORY,
+                    opened=partial(opened, vault),
+                )
                 self._opened.set()
                 await self._projector.run()
         except PeltonError as error:  # the next recall begins another one
@@ -130,6 +206,9 @@ class _Copy:
             self._opened.set()
 
     async def aclose(self) -> None:
-        """End it."""
+        """End it, when nobody uses it any more."""
+        with suppress(TimeoutError):  # a recall has a deadline of its own
+            async with asyncio.timeout(2 * WITHIN):
+                await self._free.wait()
         self._task.cancel()
         await asyncio.wait((self._task,))

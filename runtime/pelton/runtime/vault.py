@@ -6,12 +6,14 @@ one is to erase what was sealed with it; a tombstone in its place lets nobody ma
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from typing import ClassVar, Final, NamedTuple, Protocol
 
 import msgspec
 
 from pelton.events.errors import InvalidInput, PeltonError
 from pelton.events.ids import check_agent, token, untoken
+from pelton.events.subjects import MEMORY
 from pelton.runtime.clock import World, rfc3339
 
 KNOWN_FOR: Final = 30.0
@@ -143,6 +145,7 @@ class Vault:
         self._store, self._cipher, self._world = store, cipher, world
         self._agents = agents
         self._known: dict[str, tuple[bytes, float]] = {}
+        self._heeding: list[Callable[[], None]] = []
 
     @property
     def seals(self) -> bool:
@@ -180,14 +183,42 @@ class Vault:
             ContentSealed: it cannot be read here, or this was not sealed with it.
             LogError: the store of keys cannot be reached.
         """
+        cipher, key = await self._key(name)
+        try:
+            return cipher.open(key, data)
+        except PeltonError:
+            raise ContentSealed(f"this was not sealed with the key {name!r}") from None
+
+    async def check(self, name: str) -> None:
+        """Make sure that what was sealed with the key of that name can be read still; see `open`.
+
+        Raises:
+            ContentErased, ContentSealed, LogError: as `open` does.
+        """
+        await self._key(name)
+
+    async def _key(self, name: str) -> tuple[Cipher, bytes]:
         agent, context_id = parse_name(name)
         key = self._at_hand(name) or await self._get(key_name(agent, context_id))
         if key is None or self._cipher is None:
-            raise ContentSealed(f"there is no key of the context {context_id!r}")
-        try:
-            return self._cipher.open(key, data)
-        except PeltonError:
-            raise ContentSealed(f"this was not sealed in the context {context_id!r}") from None
+            raise ContentSealed(f"there is no key {name!r}")
+        return self._cipher, key
+
+    async def borrow(self, names: Iterable[str]) -> Keyring:
+        """Return the keys of those names that are here, to be had without their store.
+
+        Raises:
+            LogError: the store of keys cannot be reached.
+        """
+        wanted = list(names)
+        found = {name: kept for name in wanted if (kept := await self._store.get(name)) is not None}
+        ring = Keyring(found, self._cipher, world=self._world, agents=self._agents)
+        for name in wanted:
+            try:
+                await ring.check(name)
+            except (ContentErased, ContentSealed) as error:
+                ring.unreadable.append(error)
+        return ring
 
     async def standing(self, agent: str, context_id: str) -> Standing:
         """Return how it stands with a context's key.
@@ -222,6 +253,13 @@ class Vault:
     def forget_all(self) -> None:
         """Drop all keys from memory: some are destroyed, or may be and nobody heard of it."""
         self._known.clear()
+        for heard in tuple(self._heeding):
+            heard()
+
+    def on_forgotten(self, heard: Callable[[], None]) -> Callable[[], None]:
+        """Call something whenever keys may be destroyed; return what ends that."""
+        self._heeding.append(heard)
+        return lambda: self._heeding.remove(heard)
 
     def _at_hand(self, name: str) -> bytes | None:
         key, until = self._known.get(name, (b"", 0.0))
@@ -249,9 +287,70 @@ class Vault:
 _MOST: Final = 10_000
 
 
+class _Held:
+    """Wrapped keys in memory; see `KeyStore`."""
+
+    def __init__(self, found: Mapping[str, Kept]) -> None:
+        self.found = dict(found)
+
+    async def get(self, name: str) -> Kept | None:
+        return self.found.get(name)
+
+    async def put(self, name: str, data: bytes, *, expect: int) -> bool:
+        here = self.found.get(name, Kept(b"", 0)).position == expect
+        if here:
+            self.found[name] = Kept(data, expect + 1)
+        return here
+
+    async def destroy(self, position: int) -> None:
+        """Nothing of it is anywhere else."""
+
+
+class Keyring(Vault):
+    """The keys of a conversation in memory, for whoever looks back on it or goes on with it.
+
+    No others come to it: what is sealed in a context that has none is sealed with the first that
+    there is. So all of it can be read as long as the conversation can, and goes with it.
+    """
+
+    def __init__(
+        self,
+        found: Mapping[str, Kept],
+        cipher: Cipher | None,
+        *,
+        world: World,
+        agents: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(_Held(found), cipher, world=world, agents=agents)
+        self.unreadable: list[PeltonError] = []
+        """Why some of what was asked for is not here."""
+        self._found = found
+        places = map(parse_name, found)
+        self._contexts = [(agent, id_) for agent, id_ in places if agent != MEMORY]
+
+    @property
+    def reading(self) -> Keyring:
+        """The same keys, with which nothing more is sealed."""
+        ring = Keyring(self._found, self._cipher, world=self._world, agents=self._agents)
+        ring._contexts = []
+        return ring
+
+    def takes(self, agent: str) -> bool:
+        """Whether what is said to an agent, and by it, is sealed."""
+        known = any(agent == each for each, _ in self._contexts)
+        return known or (bool(self._contexts) and super().takes(agent))
+
+    async def seal(self, agent: str, context_id: str, data: bytes) -> tuple[str, bytes]:
+        """Return the name of a key, and data sealed with it; see `Vault.seal`."""
+        place = agent, context_id
+        if place not in self._contexts and self._contexts:
+            place = self._contexts[0]
+        return await super().seal(*place, data)
+
+
 def key_name(agent: str, context_id: str) -> str:
-    """Return the name of a context's key."""
-    return f"{check_agent(agent)}.{token(context_id)}"
+    """Return the name of a context's key, or of a memory's: these are of the agent `_memory`."""
+    return f"{_owner(agent)}.{token(context_id)}"
 
 
 def parse_name(name: str) -> tuple[str, str]:
@@ -262,6 +361,10 @@ def parse_name(name: str) -> tuple[str, str]:
     """
     agent, _, context = name.partition(".")
     try:
-        return check_agent(agent), untoken(context)
+        return _owner(agent), untoken(context)
     except InvalidInput:
         raise ContentSealed("a reference names a key that cannot be") from None
+
+
+def _owner(agent: str) -> str:
+    return agent if agent == MEMORY else check_agent(agent)

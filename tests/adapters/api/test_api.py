@@ -42,6 +42,7 @@ MISSING = {
     "agent": "nobody",
     "task": task_id("nowhere", "x"),
     "sequence": "999999",
+    "event": "999999",
     "memory": "0" * 32,
 }
 
@@ -80,6 +81,7 @@ async def real(place: Town) -> AsyncIterator[dict[str, str]]:
         "agent": "echo",
         "task": task,
         "sequence": str(first.sequence),
+        "event": str(first.sequence),
         "memory": memory.id,
     }
 
@@ -113,7 +115,7 @@ async def test_a_route_answers_whom_it_should(
             continue
         is_owner = who == "anna" or "approver" in roles or "operator" in roles
         hidden = route.parameter == "task" and (tenant != ACME or not is_owner)
-        foreign = tenant != ACME and route.parameter in ("sequence", "memory")
+        foreign = tenant != ACME and route.parameter in ("sequence", "event", "memory")
         if hidden or foreign:
             other = await place.ask("GET", path(route, missing), who)
             if route.parameter == "task":
@@ -227,6 +229,10 @@ async def test_lists_come_in_pages_that_make_the_whole(place: Town) -> None:
     assert [each["command"] for each in done] == ["SendMessage"] * 7
     assert {each["taskId"] for each in done} == sent
     assert await pages("/v1/audit", "olga", refused="true") == []
+    [first, *_] = await log.read(subjects.commits("echo", min(sent).rpartition("-")[0]))
+    came = await pages(f"/v1/taint/{first.sequence}", "olga")
+    assert {each["taskId"] for each in came} == {min(sent)}
+    assert [each["how"] for each in came] == ["source"]
     damage = await pages("/v1/damage", "olga")
     assert [each["subject"] for each in damage] == ["evt.echo.broken", "evt.echo.worse"]
     token = (await place.ask("GET", "/v1/tasks?pageSize=1", "olga")).json()["nextPageToken"]

@@ -140,13 +140,50 @@ async def test_a_fork_stands_beside_its_original(place: Place, log: JetStreamLog
         await damaged.session(fork["id"])
 
 
+async def test_a_fork_forks_too(place: Place, log: JetStreamLog) -> None:
+    """With a stub in the place of the step, and without the memory that was given."""
+    [memory] = (await place.get("conversations/c1/memories"))["items"]
+    told = await place.fork(stubs={"look": ["a", "b", "c"]})
+    assert told.status_code == 200, told.text
+    first = told.json()
+    assert (first["of"], first["changed"]) == ("", ["look without running"])
+    view = await place.get("conversations/c1", fork=first["id"])
+    assert view["tasks"][0]["says"] == "3 of jam"
+    steps = (await place.get("conversations/c1/steps", fork=first["id"]))["items"]
+    [(sequence, event)] = [each["end"] for each in steps if each["key"] == "look#1"]
+    there: dict[str, Any] = {"sequence": sequence, "event": event, "results": {"look#1": []}}
+    second = (await place.fork(of=first["id"], **there)).json()
+    assert second["of"] == first["id"]
+    view = await place.get("conversations/c1", fork=second["id"])
+    assert view["tasks"][0]["says"] == "0 of jam"
+    sides = {"left": first["task"], "right": second["task"]}
+    found = await place.get("diff", **sides, leftFork=first["id"], rightFork=second["id"])
+    assert found["rows"][found["first"]]["what"] == "turn 1 StepCompleted look#1"
+    assert [each["id"] for each in (await place.get("forks"))["items"]] == [
+        second["id"],
+        first["id"],
+    ]
+    dropped = await place.fork(drop=[memory["id"]], message="tea")
+    assert dropped.status_code == 400
+    assert "has no memory" in dropped.json()["error"]["message"], "it was not there before"
+    said = await place.fork(
+        sequence=(await log.extent()).last, drop=[memory["id"]], message="tea", tools="live"
+    )
+    assert said.status_code == 200, said.text
+    left = (await place.get("conversations/c1/memories", fork=said.json()["id"]))["items"]
+    assert [each["content"] for each in left if each["version"]] == ["2 of tea"]
+
+
 async def test_what_cannot_be_is_told(place: Place) -> None:
     sequence, event = await place.looked()
     wrong = await place.fork(sequence=sequence, event=event, results={"pay#1": 1})
     assert (wrong.status_code, wrong.json()["error"]["code"]) == (400, "fork-failed")
     assert "no step pay#1 has a result" in wrong.json()["error"]["message"]
     assert not list((place.data / "forks").iterdir())
-    for asked in ({"tools": "ask"}, {"sequence": 0}, {"results": {"a=b": 1}}, {"more": 1}):
+    for asked in (
+        *({"tools": "ask"}, {"sequence": 0}, {"results": {"a=b": 1}}, {"more": 1}),
+        *({"stubs": {"a=b": 1}}, {"drop": ["../x"]}, {"of": "../shop"}),
+    ):
         answer = await place.fork(**asked)
         assert answer.status_code == 400, asked
     nowhere = await place.client.get(

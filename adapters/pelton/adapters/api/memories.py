@@ -12,7 +12,8 @@ from pelton.events.ids import check_agent, check_memory
 from pelton.events.memories import Member, MemoryNotFound
 from pelton.events.memory import MemoryScope
 from pelton.events.principal import Scope
-from pelton.projections.memories import Memories, MemoryQuery, VersionEntry
+from pelton.projections.memories import Memories, MemoryEntry, MemoryQuery, VersionEntry, Why
+from pelton.runtime import said
 from pelton.runtime.bulk import readable
 from pelton.runtime.clock import rfc3339
 
@@ -40,7 +41,7 @@ async def list_memories(ask: Ask) -> shapes.MemoryList:
         )
     )
     return shapes.MemoryList(
-        items=tuple(shown(shapes.MemoryView, each) for each in page.items),
+        items=tuple([await memory_view(ask.tenant, each) for each in page.items]),
         next_page_token=page.next,
         total_size=page.total,
     )
@@ -51,7 +52,7 @@ async def get_memory(ask: Ask) -> shapes.MemoryView:
     found = await (await _models(ask)).memory(check_memory(ask.name))
     if found is None:
         raise MemoryNotFound("there is no such memory")
-    return shown(shapes.MemoryView, found)
+    return await memory_view(ask.tenant, found)
 
 
 async def list_memory_versions(ask: Ask) -> shapes.MemoryVersionList:
@@ -63,7 +64,7 @@ async def list_memory_versions(ask: Ask) -> shapes.MemoryVersionList:
     if not page.total:
         raise MemoryNotFound("there is no such memory")
     return shapes.MemoryVersionList(
-        items=tuple(shown(shapes.MemoryVersionView, each) for each in page.items),
+        items=tuple([await version_view(ask.tenant, each) for each in page.items]),
         next_page_token=page.next,
         total_size=page.total,
     )
@@ -90,10 +91,25 @@ async def why_memory(ask: Ask) -> shapes.MemoryWhyView:
     why = await (await _models(ask)).why(check_memory(ask.name))
     if why is None:
         raise MemoryNotFound("there is no such memory")
+    return await why_view(ask.tenant, why)
+
+
+async def memory_view(tenant: Tenant, entry: MemoryEntry) -> shapes.MemoryView:
+    """Return a memory as it is shown, with what it says, if that can be read."""
+    return shown(shapes.MemoryView, await said.shown(tenant.account.log.vault, entry))
+
+
+async def version_view(tenant: Tenant, entry: VersionEntry) -> shapes.MemoryVersionView:
+    """Return a version as it is shown, with what it says, if that can be read."""
+    return shown(shapes.MemoryVersionView, await said.shown(tenant.account.log.vault, entry))
+
+
+async def why_view(tenant: Tenant, why: Why) -> shapes.MemoryWhyView:
+    """Return what a version came from as it is shown."""
     return shapes.MemoryWhyView(
-        version=shown(shapes.MemoryVersionView, why.version),
-        message=await message_of(ask.tenant, why.version),
-        sources=tuple(shown(shapes.MemoryVersionView, each) for each in why.sources),
+        version=await version_view(tenant, why.version),
+        message=await message_of(tenant, why.version),
+        sources=tuple([await version_view(tenant, each) for each in why.sources]),
         given=tuple(shown(shapes.MemoryReadView, each) for each in why.given),
     )
 

@@ -7,9 +7,11 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from pelton.adapters.a2a.errors import PathNotFound
 from pelton.adapters.a2a.sse import Receive
 from pelton.adapters.a2a.tenants import Tenant
 from pelton.adapters.api import shapes
+from pelton.events.errors import InvalidInput
 from pelton.events.principal import Principal, Scope
 
 V = TypeVar("V", bound=msgspec.Struct)
@@ -58,6 +60,23 @@ class Route(NamedTuple):
     def text(self) -> str:
         """What it is for."""
         return (self.does.__doc__ or "").strip().partition("\n")[0]
+
+
+class RecordNotFound(PathNotFound):
+    """The log has no record of that sequence."""
+
+    code = "record-not-found"
+
+
+def sequence_of(text: str) -> int:
+    """Return the sequence of the log that a text is.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    if not (text.isascii() and text.isdecimal() and 0 < len(text) < 16 and int(text)):
+        raise InvalidInput("this is no sequence of the log", field="sequence")
+    return int(text)
 
 
 def shown(shape: type[V], entry: msgspec.Struct, **instead: object) -> V:

@@ -24,7 +24,8 @@ from pelton.adapters.a2a.requests import HttpRequest, violation
 from pelton.adapters.a2a.tenants import Tenant
 from pelton.adapters.api import shapes
 from pelton.adapters.api.memories import MEMORY_ROUTES
-from pelton.adapters.api.route import Ask, Route, shown
+from pelton.adapters.api.route import Ask, RecordNotFound, Route, sequence_of, shown
+from pelton.adapters.api.taint import TAINT_ROUTES
 from pelton.events.a2a import JsonObject
 from pelton.events.agent import Trouble
 from pelton.events.errors import InvalidInput, TaskNotFound, UnknownAgent
@@ -46,12 +47,6 @@ TOOLS: Final = "mcp"
 Q = TypeVar("Q", bound=shapes.Query)
 
 READ, INSPECT = Scope.READ, Scope.INSPECT
-
-
-class RecordNotFound(PathNotFound):
-    """The log has no record of that sequence."""
-
-    code = "record-not-found"
 
 
 async def list_agents(ask: Ask) -> shapes.AgentList:
@@ -176,7 +171,7 @@ async def list_events(ask: Ask) -> shapes.EventList:
     asked = ("events", query.agent)
     after = 0
     if query.page_token:
-        after = _sequence(read_cursor(query.page_token, asked, 1)[0])
+        after = sequence_of(read_cursor(query.page_token, asked, 1)[0])
     pattern = f"*.{check_agent(query.agent)}.*" if query.agent else ">"
     found: list[Record] = []
     async with aclosing(ask.tenant.account.log.scan(after=after, pattern=pattern)) as batches:
@@ -193,7 +188,7 @@ async def list_events(ask: Ask) -> shapes.EventList:
 
 async def get_event(ask: Ask) -> shapes.EventView:
     """Get a record of the log by its sequence."""
-    record = await ask.tenant.account.log.at(_sequence(ask.name))
+    record = await ask.tenant.account.log.at(sequence_of(ask.name))
     if record is None:
         raise RecordNotFound("there is no record of that sequence")
     return event_view(record)
@@ -212,12 +207,6 @@ def event_view(record: Record) -> shapes.EventView:
         received=rfc3339(record.received),
         record=content,
     )
-
-
-def _sequence(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and 0 < len(text) < 16 and int(text)):
-        raise InvalidInput("this is no sequence of the log", field="sequence")
-    return int(text)
 
 
 async def list_inbox(ask: Ask) -> shapes.Inbox:
@@ -279,7 +268,7 @@ async def list_audit(ask: Ask) -> shapes.AuditList:
     """List who did what: what was asked, by whom, and what was decided, in the order of the log."""
     query: shapes.AuditQuery = ask.query
     asked = ("audit", query.agent, query.principal, str(query.refused))
-    after = _sequence(read_cursor(query.page_token, asked, 1)[0]) if query.page_token else 0
+    after = sequence_of(read_cursor(query.page_token, asked, 1)[0]) if query.page_token else 0
     found, following = await audit(
         ask.tenant.account.log,
         Wanted(principal=query.principal, agent=query.agent, refused=query.refused),
@@ -328,6 +317,7 @@ ROUTES: Final = (
     ),
     Route("listDamage", "damage", "", INSPECT, shapes.Pages, shapes.DamageList, list_damage),
     *MEMORY_ROUTES,
+    *TAINT_ROUTES,
 )
 """All routes; each takes GET and HEAD."""
 

@@ -12,6 +12,7 @@ from pelton.events.events import UNIT, FailureClass
 from pelton.events.memory import MemoryCause, MemoryRef, MemoryScope
 from pelton.events.presence import AgentStatus
 from pelton.events.start import Stage
+from pelton.events.taint import How
 from pelton.projections.ledgers import By, UsageEntry
 from pelton.projections.memories import Order
 from pelton.runtime.audit import Decision
@@ -430,6 +431,40 @@ class MemoryReadList(A2A, frozen=True, kw_only=True, omit_defaults=False):
     items: tuple[MemoryReadView, ...]
     next_page_token: str
     total_size: int
+
+
+class TaintView(A2A, frozen=True, kw_only=True, omit_defaults=False):
+    """A task, or a version of a memory, that can have known of something bad.
+
+    It did so first with the commit at `sequence`, because of the record at `because`. Of a task,
+    `ended` is the sequence at which its last turn since then has ended, 0 if none has, with an
+    `outcome`; of a version, `last` says that no other came after it.
+    """
+
+    sequence: int
+    how: How
+    because: int
+    agent: str = ""
+    context_id: str = ""
+    task_id: str = ""
+    ended: int = 0
+    outcome: str = ""
+    memory_id: str = ""
+    version: int = 0
+    last: bool = False
+
+
+class TaintList(A2A, frozen=True, kw_only=True, omit_defaults=False):
+    """A page of what came of the record at `source`, in the order of the log.
+
+    `unread` are the sequences of records since then that cannot be read, 100 at most.
+    """
+
+    source: int
+    items: tuple[TaintView, ...]
+    next_page_token: str
+    total_size: int
+    unread: tuple[int, ...]
 
 
 class DamageList(A2A, frozen=True, kw_only=True, omit_defaults=False):

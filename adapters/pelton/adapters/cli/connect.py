@@ -19,7 +19,7 @@ from pelton.runtime.settings import Secret, Settings
 if TYPE_CHECKING:
     from pelton.projections.read import ReadModels
     from pelton.runtime.jetstream.log import JetStreamLog
-    from pelton.runtime.replay.session import Reader
+    from pelton.runtime.replay.session import Reader, Session
 
 T = TypeVar("T")
 
@@ -75,7 +75,7 @@ async def open_reader(
     if file is not None:
         from pelton.runtime.replay.archive import open_file
 
-        yield open_file(file).session
+        yield await _with_keys(settings, open_file(file).session)
         return
     from pelton.adapters.cli.library import Library
 
@@ -85,10 +85,22 @@ async def open_reader(
         yield session
         return
     async with open_log(settings) as log:
-        if known and not await _holds(log, about):
-            yield library.find(about) or log
-        else:
-            yield log
+        session = library.find(about) if known and not await _holds(log, about) else None
+        yield log if session is None else await _with_keys(settings, session, log)
+
+
+async def _with_keys(
+    settings: Settings, session: Session, log: JetStreamLog | None = None
+) -> Session:
+    """Return a session with the keys of what is sealed in it, where they are at hand."""
+    from pelton.runtime.replay.session import sealed_with, with_keys
+
+    if log is not None:
+        return await with_keys(session, log.vault)
+    if not (settings.encryption.keys and sealed_with(session) and _reachable(settings)):
+        return session
+    async with open_log(settings) as opened:
+        return await with_keys(session, opened.vault)
 
 
 async def _holds(log: Reader, about: str) -> bool:

@@ -50,6 +50,7 @@ def sessions_of(
     """
     from pelton.adapters.cli.connect import on_reader
     from pelton.runtime.replay.session import task_session
+    from pelton.runtime.replay.unsealed import unsealed
 
     named = [_side(each) for each in sides]
     tasks = [task for _, task in named if task]
@@ -58,7 +59,10 @@ def sessions_of(
 
     def session(file: Path | None, task: str) -> Session:
         async def read(reader: Reader) -> Session:
-            return await task_session(reader, task, blobs=blobs)
+            found = await task_session(reader, task, blobs=blobs)
+            if found.vault is None:
+                return found  # nothing is sealed, or it looks as it does
+            return await unsealed(await task_session(reader, task))
 
         return on_reader(settings, file, read, about=task)
 

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from pelton.runtime.jetstream.log import JetStreamLog
 
 _STAYS = (
-    "memories, which are sealed with no key",
+    "what agents that read a memory have made of it: pelton memory who-used tells which",
     "what is no content: ids, times, states, names of steps and tools, metadata, texts of failures",
     "what schedules and initial prompts say, and what was exported, pushed or printed before",
     "backups of the server: what has the old key files can be read there",
 )
-"""What no key of a context covers."""
+"""What no key covers."""
 
 
 def erase(
@@ -52,10 +52,13 @@ def erase(
     settings = options.settings(config, data=data, nats__url=nats)
 
     async def run(log: JetStreamLog) -> list[Gone]:
+        memory = await erasure.minded(log)
         if context:
             places = await erasure.contexts_of(log, context)
         else:
             places = await erasure.all_contexts(log, principal)
+            hands = sorted(memory.by_hand.items())
+            places += [place for place, actors in hands if tenant or principal in actors]
         if yes:
             await erasure.erase(
                 log,
@@ -65,7 +68,7 @@ def erase(
                 tenant=settings.nats.tenant,
                 actor="cli",
             )
-        return [await erasure.look(log, log.vault, place) for place in places]
+        return [await erasure.look(log, log.vault, place, memory) for place in places]
 
     found = on_log(settings, run)
     lines = _lines(found)
@@ -121,7 +124,9 @@ def _lines(found: list[Gone]) -> list[str]:
     here = {f"{each.agent}/{each.context_id}" for each in found}
     others = sorted({place for each in found for place in each.elsewhere} - here)
     if others:
-        lines.append(f"what was handed on or received is also in: {', '.join(others)}")
+        lines.append(f"what was handed on, received or made of it is in: {', '.join(others)}")
+    if memories := sorted({id_ for each in found for id_ in each.memories}):
+        lines.append(f"versions of {len(memories)} memories go: {', '.join(memories)}")
     return [*lines, *(f"stays: {each}" for each in _STAYS)]
 
 

@@ -291,7 +291,7 @@ def get(
     """Show what a memory says."""
     from pelton.events.memories import MemoryNotFound
 
-    found = on_memories(lambda memories: memories.existing(memory), config, data, nats)
+    found = on_memories(lambda memories: memories.shown(memory), config, data, nats)
     shown = found.version(version or len(found.versions))
     if shown is None:
         raise MemoryNotFound(f"the memory has {len(found.versions)} versions")
@@ -311,7 +311,7 @@ def history(
     json: options.Json = False,
 ) -> None:
     """List what a memory has said, version by version, and what led to each."""
-    found = on_memories(lambda memories: memories.existing(memory), config, data, nats)
+    found = on_memories(lambda memories: memories.shown(memory), config, data, nats)
     versions = [entry_of(found, version) for version in found.versions]
     rows = [
         [

@@ -402,6 +402,7 @@ async def projector(settings: Settings, stop: Stop, ready: Ready) -> None:
     from pelton.projections.store import open_store
     from pelton.runtime.clock import RealWorld
     from pelton.runtime.projector import Projector
+    from pelton.runtime.snapshots import Keeping, Snapshots
 
     world = RealWorld()
     async with (
@@ -413,8 +414,11 @@ async def projector(settings: Settings, stop: Stop, ready: Ready) -> None:
             log = await stack.enter_async_context(
                 open_log(own, name="projector", observer=telemetry)
             )
+            snapshots = Snapshots(_models(own))
+            await snapshots.restore(log)
             store = await stack.enter_async_context(open_store(_models(own)))
-            projectors.append(Projector(log, store, world=world))
+            caught_up = Keeping(snapshots, store).caught_up
+            projectors.append(Projector(log, store, world=world, caught_up=caught_up))
             telemetry.read(partial(position, name, projectors[-1]))
         async with asyncio.TaskGroup() as group:
             running = [group.create_task(each.run()) for each in projectors]

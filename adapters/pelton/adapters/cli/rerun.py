@@ -88,9 +88,15 @@ def save(
     """Write a task as a test for pytest: its record, and a test that runs it again."""
     from pelton.adapters.cli import sessions
     from pelton.events.ids import context_of, derive
+    from pelton.runtime.replay.session import sealed_with
+    from pelton.runtime.vault import ContentSealed
 
     settings = options.settings(config, data=data, nats__url=nats)
     session = _session(settings, task, file)
+    if sealed_with(session):
+        raise ContentSealed(
+            "the conversation is sealed, and a test has no keys to run it again with"
+        )
     reference = agent or reference_of(settings, task, session)
     name = f"{names_of(task, session)[0]}_{derive(task)[:8]}"
     stem = re.sub(r"[^a-z0-9]", "_", name)

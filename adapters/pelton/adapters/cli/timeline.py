@@ -70,6 +70,7 @@ from pelton.events.events import (
     ValueRecorded,
     name_of,
 )
+from pelton.events.memories import unsaid
 from pelton.events.memory import AnyMemoryEvent, MemoryEvent, MemoryForgotten
 from pelton.events.push import (
     AnyPushEvent,
@@ -95,14 +96,14 @@ _SHORT: Final = 72
 
 
 def decode(record: Record) -> Command | ScheduleCommand | Commit:
-    """Return what a record holds.
+    """Return what a record holds, for somebody to look at: what is sealed is told to be.
 
     Raises:
         DamagedRecord: it holds nothing of this contract.
     """
     subject = parse(record.subject)
     if subject.kind == "evt":
-        return decode_commit(record.data)
+        return unsaid(decode_commit(record.data))
     return decode_schedule_command(record.data) if subject.beside else decode_command(record.data)
 
 

@@ -18,6 +18,7 @@ from pelton.runtime.replay.changes import short
 from pelton.runtime.replay.diff import Difference, Side, side_by_side
 from pelton.runtime.replay.graph import graph
 from pelton.runtime.replay.session import Session, task_session
+from pelton.runtime.replay.unsealed import unsealed
 
 _ROWS = 2_000
 _FIELDS = 20
@@ -43,7 +44,9 @@ async def diff(ask: Ask) -> shapes.BesideView:
 
 
 async def _session(ask: Ask, task: str, fork: str) -> Session:
-    return await task_session(await ask.desk.reader(fork), task, blobs=False)
+    reader = await ask.desk.reader(fork)
+    found = await task_session(reader, task, blobs=False)
+    return await unsealed(await task_session(reader, task)) if found.vault is not None else found
 
 
 def _compare(

@@ -15,7 +15,7 @@ from pelton.events.errors import UnsupportedOperation
 from pelton.events.principal import Principal, Role, granted
 from pelton.runtime.clock import World
 from pelton.runtime.interventions import Interventions
-from pelton.runtime.replay.session import Reader
+from pelton.runtime.replay.session import Reader, with_keys
 
 T = TypeVar("T")
 
@@ -54,7 +54,8 @@ class Desk:
         Raises:
             ForkNotFound: there is no such fork.
         """
-        return await self.forks.session(fork) if fork else self.tenant.account.log
+        log = self.tenant.account.log
+        return await with_keys(await self.forks.session(fork), log.vault) if fork else log
 
     async def look(self, context_id: str, fork: str, see: Callable[[Conversation], T]) -> T:
         """Return what is seen of a conversation as of now; `see` runs in a thread of its own.

@@ -25,6 +25,7 @@ from pelton.events.events import (
     name_of,
 )
 from pelton.events.ids import task_id
+from pelton.events.memories import unsaid
 from pelton.events.subjects import Subject, parse
 from pelton.events.upcast import decode_command, decode_commit
 from pelton.runtime.log import Record
@@ -92,7 +93,7 @@ def entries_of(record: Record) -> Iterator[Entry]:
             task = _about(subject.context, command)
             yield _entry(record, subject, 0, Kind.COMMAND, name=name, words=words, task=task)
             return
-        for place, event in enumerate(decode_commit(record.data).data.events, 1):
+        for place, event in enumerate(unsaid(decode_commit(record.data)).data.events, 1):
             name = name_of(event)
             yield _entry(
                 record,

@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from pelton.adapters.debug.command import MODULE
 from pelton.events.a2a import A2A
 from pelton.events.errors import InvalidInput, PeltonError
-from pelton.events.ids import context_of
+from pelton.events.ids import check_memory, context_of
 from pelton.runtime.clock import World, rfc3339
 from pelton.runtime.replay.archive import open_file
 from pelton.runtime.replay.session import Session
@@ -41,6 +41,7 @@ _ID: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
 _KEPT: Final = 100
 
 Text = Annotated[str, Meta(max_length=100_000)]
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
 
 
 class ForkNotFound(PeltonError):
@@ -64,11 +65,14 @@ class ForkFailed(PeltonError):
 class Forking(A2A, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A fork that is asked for: of which task, where, and what is otherwise there.
 
-    `sequence` and `event` are as `pelton step` shows them; without a sequence it begins before the
-    task's first turn. `results` are those of steps before the fork, by their keys. Steps after it
-    follow `tools`, but those named in `live` run.
+    `of` is the fork that the task is of, empty for the log. `sequence` and `event` are as `pelton
+    step` shows them; without a sequence it begins before the task's first turn. `results` are those
+    of steps before the fork, by their keys; the memories in `drop` the agent is given no more.
+    Steps after it follow `tools`, but those named in `live` run, and those in `stubs` have that
+    result.
     """
 
+    of: Annotated[str, Meta(pattern="^[0-9A-Za-z-]{0,64}$")] = ""
     task: Annotated[str, Meta(min_length=1, max_length=300)]
     sequence: Annotated[int, Meta(ge=1, le=2**53)] | None = None
     event: Annotated[int, Meta(ge=1, lt=10**6)] | None = None
@@ -77,7 +81,9 @@ class Forking(A2A, frozen=True, kw_only=True, forbid_unknown_fields=True):
     model: Annotated[str, Meta(max_length=200)] | None = None
     prompt: Text | None = None
     tools: Annotated[str, Meta(pattern="^(recorded|live|refused)$")] = "recorded"
-    live: tuple[Annotated[str, Meta(min_length=1, max_length=200)], ...] = ()
+    live: tuple[Name, ...] = ()
+    stubs: dict[Name, Any] = msgspec.field(default_factory=dict[str, Any])
+    drop: tuple[Name, ...] = ()
 
     def arguments(self, out: Path) -> list[str]:
         """Return what `pelton fork` is told.
@@ -96,10 +102,11 @@ class Forking(A2A, frozen=True, kw_only=True, forbid_unknown_fields=True):
             found.append(f"--model={self.model}")
         if self.prompt is not None:
             found.append(f"--option=prompt={_json(self.prompt)}")
-        for key, result in self.results.items():
-            if "=" in key:
-                raise InvalidInput("the key of a step has no equals sign here", field="results")
-            found.append(f"--tool-result={key}={_json(result)}")
+        if self.of:
+            found.append(f"--file={out.with_name(f'{self.of}.pelton')}")
+        found += _named("tool-result", self.results, "results")
+        found += _named("stub", self.stubs, "stubs")
+        found += [f"--drop-memory={check_memory(each)}" for each in self.drop]
         return [*found, *(f"--live={each}" for each in self.live), "--", place]
 
 
@@ -107,7 +114,8 @@ class Fork(A2A, frozen=True, kw_only=True, omit_defaults=False):
     """A fork that was made: what was asked for, when (RFC 3339), and what came of it.
 
     `task` is the one that was gone on with: another one than that of the original where a message
-    has opened it. `state` is how it came to rest.
+    has opened it. `of` is the fork that the original is of, if it is of one. `state` is how it came
+    to rest.
     """
 
     id: str
@@ -119,6 +127,7 @@ class Fork(A2A, frozen=True, kw_only=True, omit_defaults=False):
     task: str
     state: str
     time: str
+    of: str = ""
 
 
 class Forks:
@@ -137,11 +146,14 @@ class Forks:
 
         Raises:
             InvalidInput: there is no such task, or it cannot be asked for like that.
+            ForkNotFound: there is no such fork to go on with.
             ForkBusy: another one is being made.
             ForkFailed: it could not be made, or not in time.
         """
         if self._making.locked():
             raise ForkBusy("another fork is being made: wait until it is done")
+        if asked.of:
+            self._file(asked.of)
         async with self._making:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             id_ = self._world.new_id()
@@ -157,6 +169,7 @@ class Forks:
                 task=task["id"],
                 state=task["status"]["state"],
                 time=rfc3339(self._world.now()),
+                of=asked.of,
             )
             note = out.with_suffix(".json")
             note.touch(mode=0o600)
@@ -205,10 +218,13 @@ class Forks:
             ForkNotFound: there is none of that id.
             SessionDamaged: its file is not as it was written.
         """
+        return (await asyncio.to_thread(open_file, self._file(id_))).session
+
+    def _file(self, id_: str) -> Path:
         file = self._folder / f"{id_}.pelton"
         if not _ID.fullmatch(id_) or not file.exists():
             raise ForkNotFound(f"there is no fork {id_[:40]!r}")
-        return (await asyncio.to_thread(open_file, file)).session
+        return file
 
 
 async def _end(process: asyncio.subprocess.Process, talking: asyncio.Task[Any]) -> None:
@@ -224,6 +240,8 @@ def _changed(asked: Forking) -> tuple[str, ...]:
     """Return in words what is otherwise in a fork."""
     found = [f"result of {key}" for key in asked.results]
     found += [f"message {asked.message[:80]!r}"] if asked.message is not None else []
+    found += [f"{key} without running" for key in asked.stubs]
+    found += [f"memory {each[:8]} dropped" for each in asked.drop]
     found += [f"model {asked.model}"] if asked.model is not None else []
     return (*found, *(["prompt"] if asked.prompt is not None else []))
 
@@ -242,6 +260,17 @@ def _said(err: bytes) -> str:
     """Return why the command failed: what it said to machines, or else its last words."""
     error = _last(err).get("error", {})
     return str(error.get("message", "")) or err.decode(errors="replace").strip()[-_SAID:]
+
+
+def _named(option: str, values: Mapping[str, Any], field: str) -> list[str]:
+    """Return options that say something of steps by their keys or names.
+
+    Raises:
+        InvalidInput: one cannot be said.
+    """
+    if any("=" in name for name in values):
+        raise InvalidInput("a step that is named here has no equals sign", field=field)
+    return [f"--{option}={name}={_json(value)}" for name, value in values.items()]
 
 
 def _json(value: Any) -> str:

@@ -5,15 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, Protocol, TypeVar
 
-from pelton.adapters.api.memories import list_memories, message_of
+from pelton.adapters.api.memories import list_memories, memory_view, version_view, why_view
 from pelton.adapters.api.route import shown
-from pelton.adapters.api.shapes import (
-    MemoryList,
-    MemoryReadView,
-    MemoryVersionView,
-    MemoryView,
-    MemoryWhyView,
-)
+from pelton.adapters.api.shapes import MemoryList, MemoryReadView
 from pelton.adapters.debug import shapes
 from pelton.adapters.debug.conversation import Conversation
 from pelton.adapters.debug.route import Ask
@@ -26,6 +20,7 @@ from pelton.events.memory import STEPS, result_of
 from pelton.events.subjects import parse
 from pelton.events.upcast import decode_commit
 from pelton.projections.pages import Page
+from pelton.runtime import said
 from pelton.runtime.replay.session import Reader
 
 _MOST: Final = 100
@@ -51,8 +46,9 @@ async def closely(ask: Ask) -> shapes.MemoryCloseView:
     """A memory as of a sequence: its versions, what that one came from, who was given it."""
     query: shapes.AsOf = ask.query
     memory_id = check_memory(ask.names[0])
-    await ask.desk.tenant.lists.fresh()
-    models = ask.desk.tenant.account.models.memories
+    tenant = ask.desk.tenant
+    await tenant.lists.fresh()
+    models = tenant.account.models.memories
     memory = await models.memory(memory_id)
     if memory is None:
         raise MemoryNotFound("there is no such memory")
@@ -66,18 +62,11 @@ async def closely(ask: Ask) -> shapes.MemoryCloseView:
     )
     why = await models.why(memory_id, versions[0].version) if versions else None
     return shapes.MemoryCloseView(
-        memory=shown(MemoryView, memory),
+        memory=await memory_view(tenant, memory),
         until=query.until,
-        versions=tuple(shown(MemoryVersionView, each) for each in versions),
+        versions=tuple([await version_view(tenant, each) for each in versions]),
         readers=tuple(shown(MemoryReadView, each) for each in readers),
-        why=MemoryWhyView(
-            version=shown(MemoryVersionView, why.version),
-            message=await message_of(ask.desk.tenant, why.version),
-            sources=tuple(shown(MemoryVersionView, each) for each in why.sources),
-            given=tuple(shown(MemoryReadView, each) for each in why.given),
-        )
-        if why
-        else None,
+        why=await why_view(tenant, why) if why else None,
     )
 
 
@@ -148,6 +137,8 @@ async def _touched(
         if until is None or record.sequence <= until:
             memory = fold(memory, record.sequence, record.data)
     last = memory.current
+    if last is not None:
+        last = await said.shown(reader.vault, last)
     return shapes.Touched(
         id=memory_id,
         scope=memory.scope,

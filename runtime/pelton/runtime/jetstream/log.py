@@ -69,12 +69,11 @@ class JetStreamLog:
         time: datetime,
         world: World,
         redactor: Redactor,
-        sealing: Sealing,
+        vault: Vault,
         observer: Observer = UNOBSERVED,
     ) -> None:
         self._api, self._observer = api, observer
-        keys = Keys(api, replicas=replicas)
-        self.vault: Final = Vault(keys, sealing.cipher, world=world, agents=sealing.agents)
+        self.vault: Final = vault
         self.redactor: Final = redactor
         self._connection = api.connection
         self._world = world
@@ -96,6 +95,7 @@ class JetStreamLog:
         world: World | None = None,
         redactor: Redactor = STANDARD,
         sealing: Sealing = OPEN,
+        vault: Vault | None = None,
         observer: Observer = UNOBSERVED,
     ) -> AsyncGenerator[Self]:
         """Give the log on a server or cluster, while the context lasts.
@@ -103,7 +103,8 @@ class JetStreamLog:
         The streams are created or brought to this version first, unless `migrate` is false: then
         they must be there. `credentials` is a file with an nkey seed or a `.creds` file; user and
         password, or a token, stand in the URL. `redactor` is what all that is written goes through,
-        `sealing` what content is sealed with; `observer` hears of appends.
+        `sealing` what content is sealed with, unless a `vault` has the keys; `observer` hears of
+        appends.
 
         Raises:
             LogUnavailable: there is no server.
@@ -121,7 +122,12 @@ class JetStreamLog:
                 time=time,
                 world=world,
                 redactor=redactor,
-                sealing=sealing,
+                vault=vault
+                or Vault(
+                    *(Keys(api, replicas=replicas), sealing.cipher),
+                    world=world,
+                    agents=sealing.agents,
+                ),
                 observer=observer,
             )
             async with log._heeding_erasures():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, cast
 
 import msgspec
@@ -22,6 +22,7 @@ from pelton.events.events import (
     name_of,
 )
 from pelton.events.ids import context_of
+from pelton.events.memory import STEPS, result_of
 from pelton.runtime.replay.changes import Change, changes
 from pelton.runtime.replay.fork import DEADLINE
 from pelton.runtime.replay.script import Script, piece, scripts, texts
@@ -94,10 +95,11 @@ def side_by_side(
     """
     ours, theirs = _sides(left, left_task), _sides(right, right_task)
     found: list[tuple[int, Difference]] = []
+    mine, yours = _made(ours), _made(theirs)
     places = {what: at for at, what in enumerate(theirs)}
     for at, (what, side) in enumerate(ours.items()):
         other = theirs.get(what)
-        fields = changes(_content(side.event), _content(other.event)) if other else ()
+        fields = changes(_content(side.event, mine), _content(other.event, yours)) if other else ()
         found.append((at, Difference(left=side, right=other, fields=tuple(fields))))
     matched = [at for at, what in enumerate(ours) if what in theirs]
     before = sorted(places[what] for what in ours if what in theirs)
@@ -167,11 +169,23 @@ def _about(event: AnyEvent) -> str:
             return str(getattr(event, "key", ""))
 
 
-def _content(value: Any) -> Any:
-    """Return an event without what follows from who asked when."""
+def _made(sides: Mapping[str, Side]) -> dict[str, str]:
+    """Return names for the memories that a task has made: their ids follow from who asked."""
+    found: dict[str, str] = {}
+    for side in sides.values():
+        if str(side.event.get("key", "")).startswith(STEPS) and side.event.get("result"):
+            made = result_of(side.event["result"]).made
+            if made is not None and made.version == 1:
+                found.setdefault(made.memory_id, f"memory {len(found) + 1} of the task")
+    return found
+
+
+def _content(value: Any, made: Mapping[str, str]) -> Any:
+    """Return an event without what follows from who asked when, and from where it is stored."""
     if isinstance(value, dict):
         members = cast("dict[str, Any]", value)
-        return {name: _content(each) for name, each in members.items() if name not in _IDS}
+        left = _IDS | {"sequence"} if "made" in members else _IDS
+        return {name: _content(each, made) for name, each in members.items() if name not in left}
     if isinstance(value, list | tuple):
-        return [_content(each) for each in cast("list[Any]", value)]
-    return value
+        return [_content(each, made) for each in cast("list[Any]", value)]
+    return made.get(value, value) if isinstance(value, str) else value

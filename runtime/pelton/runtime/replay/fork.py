@@ -42,7 +42,7 @@ from pelton.runtime.failures import AgentError, StepError
 from pelton.runtime.log import Log, Record
 from pelton.runtime.options import KEY, blob_of
 from pelton.runtime.recorder import Recorder
-from pelton.runtime.replay.session import Session, check_unsealed
+from pelton.runtime.replay.session import Session, check_keys
 from pelton.runtime.steps import Steps, call_of
 
 DEADLINE: Final = "deadline:"
@@ -101,9 +101,9 @@ def prefix(
 
     Raises:
         InvalidInput: there is nothing up to there, or no such step of the task has a result.
-        ContentSealed: what was said is sealed.
+        ContentSealed: what was said is sealed, and its keys are not here.
     """
-    check_unsealed(session)
+    check_keys(session)
     records = [each for each in session.records if each.sequence <= upto]
     if not records:
         raise InvalidInput(f"nothing of this conversation is recorded up to {upto}")

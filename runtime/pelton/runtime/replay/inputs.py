@@ -183,7 +183,7 @@ def swapped(session: Session, other: Session, swaps: Iterable[Swap]) -> Session:
             message = replace(command.data.message, parts=said[record.sequence])
             data = encode(replace(command, data=replace(command.data, message=message)))
         records.append(record._replace(data=data))
-    return Session(records, {**other.blobs, **session.blobs})
+    return Session(records, {**other.blobs, **session.blobs}, session.vault)
 
 
 def _as(good: _Came, bad: _Came) -> AnyEvent:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 from pelton.events import subjects
-from pelton.events.a2a import Message, Part, TaskState, text_of
+from pelton.events.a2a import Message, Part, Task, TaskState, TaskStatus, text_of
 from pelton.events.commands import SendMessage
 from pelton.events.delegation import TaskOutcome, elsewhere
 from pelton.events.errors import DamagedRecord
@@ -17,16 +17,18 @@ from pelton.events.events import (
     AgentRegistered,
     AnyEvent,
     DelegationReported,
+    Failure,
     FailureClass,
     MessageReceived,
     QuestionAnswered,
     TaskDelegated,
 )
-from pelton.events.ids import context_of
+from pelton.events.ids import context_of, derive
 from pelton.events.upcast import decode_command, decode_commit
 from pelton.runtime.agents import Agent, agent
 from pelton.runtime.bulk import fetch, inline
 from pelton.runtime.failures import AgentError
+from pelton.runtime.remote import RemoteFailed
 from pelton.runtime.replay.session import Session
 from pelton.runtime.turn import Turn
 
@@ -106,6 +108,77 @@ def stand_in(session: Session, name: str, other: Session | None = None) -> Agent
 
     made = agent(name=name)(answer)
     return made if profile is None else dataclasses.replace(made, profile=profile)
+
+
+class Abroad:
+    """Stands for agents elsewhere, as a client of them: each answers as it has, by what it is told.
+
+    Nobody is asked. What the record does not have is refused. See `pelton.runtime.remote.Remote`.
+    """
+
+    def __init__(self, *sessions: Session) -> None:
+        self._known = [
+            (session, report)
+            for session in sessions
+            for report in _reports(session)
+            if elsewhere(report.agent)
+        ]
+        self._tasks: dict[str, Task] = {}
+
+    def allows(self, url: str) -> bool:
+        """Whether the record has anything of the agent at a URL."""
+        return any(report.agent == url for _, report in self._known)
+
+    async def send(self, url: str, message: Message, *, deadline: str) -> Task:  # noqa: ARG002
+        """Take a message; what comes of it is known."""
+        known = [
+            each
+            for each in self._known
+            if each[1].agent == url
+            and (await inline(each[0], each[1].message)).parts == message.parts
+        ]
+        if not known:
+            raise RemoteFailed(_UNKNOWN, passes=False)
+        if len(known) > 1:  # the last one stands for all that follow
+            self._known.remove(known[0])
+        return await self._task(*known[0])
+
+    async def find(self, url: str, message: Message) -> Task | None:  # noqa: ARG002
+        """Return nothing: whatever was sent, it can be sent again."""
+        return None
+
+    async def get(self, url: str, task_id: str) -> Task:
+        """Return the end of a task that was sent here, or that the record has."""
+        if task_id in self._tasks:
+            return self._tasks[task_id]
+        for session, report in self._known:
+            task = await self._task(session, report)
+            if (report.agent, task.id) == (url, task_id):
+                return task
+        raise RemoteFailed(_UNKNOWN, passes=False)
+
+    async def changed(self, url: str, task_id: str) -> None:
+        """Return at once: all has ended."""
+
+    async def cancel(self, url: str, task_id: str) -> None:
+        """Do nothing: nobody works at it."""
+
+    async def _task(self, session: Session, report: _Report) -> Task:
+        if report.report.failure is not None:
+            raise RemoteFailed(report.report.failure, passes=False)
+        outcome = await _outcome(session, report.report)
+        task = Task(
+            id=outcome.task_id or derive("abroad", report.message.message_id),
+            status=TaskStatus(state=outcome.state, message=outcome.message),
+            artifacts=outcome.artifacts,
+        )
+        self._tasks[task.id] = task
+        return task
+
+
+_UNKNOWN: Final = Failure(
+    kind=FailureClass.POLICY, message="The record has no such message to the agent elsewhere."
+)
 
 
 async def _repeat(turn: Turn, outcome: TaskOutcome) -> None:

@@ -32,7 +32,7 @@ from pelton.events.events import (
     TaskSubmitted,
     TurnEnded,
 )
-from pelton.events.memories import Memory, memories_as_of
+from pelton.events.memories import SEALED, Memory, memories_as_of, unsaid
 from pelton.events.memory import (
     MemoryConsolidated,
     MemoryContent,
@@ -81,7 +81,7 @@ def _events(session: Session) -> Iterator[_Happened]:
     for record in session.records:
         place = subjects.parse(record.subject)
         if place.kind == "evt" and (place.context or place.agent == subjects.MEMORY):
-            commit = decode_commit(record.data)
+            commit = unsaid(decode_commit(record.data))
             for event in commit.data.events:
                 yield _Happened(record.sequence, place.agent, commit, event)
 
@@ -126,7 +126,7 @@ def _context(
         version = memory.versions[-1]
         whose = f"{memory.scope}:{memory.owner}" if memory.owner else memory.scope
         yield from ("", f"{version.time}, {memory.id}@{version.number}, {whose}:", "")
-        yield from _quoted(version.content)
+        yield from _quoted(SEALED if version.keyid else version.content)
 
 
 def _messages(each: _Happened) -> Iterator[tuple[str, Message]]:

@@ -19,6 +19,7 @@ import msgspec
 
 from pelton.events import subjects
 from pelton.events.a2a import Message
+from pelton.events.envelope import encode
 from pelton.events.errors import TaskNotFound
 from pelton.events.events import (
     Failure,
@@ -50,7 +51,7 @@ from pelton.runtime.remote import Remotes
 from pelton.runtime.replay.course import Course
 from pelton.runtime.replay.guard import no_effects
 from pelton.runtime.replay.script import Entry, Script, entries_of, origin_of, scripts, written
-from pelton.runtime.replay.session import Session, check_unsealed
+from pelton.runtime.replay.session import Session, check_keys, keys_in
 from pelton.runtime.replay.still import StillLoop
 from pelton.runtime.replay.verdict import Turned, Verdict
 from pelton.runtime.simulation.faults import Faults
@@ -58,6 +59,7 @@ from pelton.runtime.simulation.log import SimulatedLog
 from pelton.runtime.simulation.server import SimulatedServer
 from pelton.runtime.simulation.world import SimulatedWorld
 from pelton.runtime.steps import Steps
+from pelton.runtime.vault import Keyring
 from pelton.runtime.writer import Writer
 
 PATIENCE: Final = 3_600.0
@@ -78,10 +80,10 @@ def rerun(
         TaskNotFound: the session has no turn of such a task.
         InvalidInput: this is not the id of a task.
         DamagedRecord: the commits of its context do not chain.
-        ContentSealed: what was said is sealed.
+        ContentSealed: what was said is sealed; see `unsealed`.
     """
     context_id = context_of(task_id)
-    check_unsealed(session)
+    check_keys(session)
     for name, id_ in session.contexts:
         if id_ != context_id:
             continue
@@ -307,6 +309,14 @@ def _furnish(server: SimulatedServer, session: Session) -> None:
             server.append(record.subject, record.data, f"record {record.sequence}", None)
 
 
+def _keys(session: Session, script: Script) -> Keyring | None:
+    """Return the keys that a turn has again; what was said in plain, is said in plain again."""
+    keys = session.vault
+    if keys is None or any(keys_in(encode(entry.event)) for entry in script.entries):
+        return keys
+    return keys.reading
+
+
 async def _played(
     loop: _Loop, script: Script, agent: Agent, session: Session, redactor: Redactor
 ) -> Course:
@@ -315,7 +325,9 @@ async def _played(
     server = SimulatedServer(world)
     began = datetime.fromisoformat(script.began)
     world.skew = server.world.skew = (began - world.now()).total_seconds()
-    log = SimulatedLog(server, faults=Faults(latency=(0.0, 0.0)), redactor=redactor)
+    log = SimulatedLog(
+        server, faults=Faults(latency=(0.0, 0.0)), redactor=redactor, vault=_keys(session, script)
+    )
     _furnish(server, session)
     subject, head = subjects.commits(script.before.agent, script.before.id), 0
     for record in script.records:

@@ -29,10 +29,12 @@ from pelton.events.memory import named
 from pelton.events.upcast import decode_commit
 from pelton.runtime.log import BlobMissing, Extent, Record
 from pelton.runtime.simulation.server import matches
-from pelton.runtime.vault import ContentSealed, Vault
+from pelton.runtime.vault import ContentSealed, Keyring, Vault
 
-_SEALED: Final = re.compile(rb'\{"sha256":"[0-9a-f]{64}","size":[0-9]+,"member":"[a-z]+:')
-"""How a reference to what is sealed is written."""
+_SEALED: Final = re.compile(
+    rb'(?:\{"sha256":"[0-9a-f]{64}","size":[0-9]+,"member":"[a-z]+:|"keyid":")([^"]+)"'
+)
+"""How it is written with which key something is sealed."""
 
 
 class ContextNotFound(PeltonError):
@@ -84,9 +86,11 @@ class Session:
     It has the gaps that a part of a log has, and its own end.
     """
 
-    def __init__(self, records: Iterable[Record], blobs: Mapping[str, bytes]) -> None:
-        self.vault: Final[Vault | None] = None
-        """It holds no keys."""
+    def __init__(
+        self, records: Iterable[Record], blobs: Mapping[str, bytes], vault: Keyring | None = None
+    ) -> None:
+        self.vault: Final = vault
+        """The keys of what is sealed in it; a session file holds none."""
         self.records = tuple(sorted(records))
         self.blobs = dict(blobs)
         self._sequences = [record.sequence for record in self.records]
@@ -176,7 +180,7 @@ async def session_of(reader: Reader, context_id: str, *, blobs: bool = True) -> 
     """Return a conversation whole: its context, and all that handed work to or got it from another.
 
     With the registrations of the agents, which hold their cards, the memories that were written or
-    given there, and the blobs that records name.
+    given there, the blobs that records name, and the keys, as far as they can be had.
 
     Raises:
         ContextNotFound: there is no such context.
@@ -200,7 +204,20 @@ async def session_of(reader: Reader, context_id: str, *, blobs: bool = True) -> 
     for memory_id in sorted({id_ for record in records for id_ in _memories(record)}):
         records += await reader.read(subjects.memory(memory_id))
     named = sorted({name for record in records for name in named_blobs(record.data)})
-    return Session(records, {name: await reader.get_blob(name) for name in named if blobs})
+    found = {name: await reader.get_blob(name) for name in named if blobs}
+    return await with_keys(Session(records, found), reader.vault)
+
+
+async def with_keys(session: Session, vault: Vault | None) -> Session:
+    """Return a session with those keys of a vault that its content is sealed with.
+
+    Raises:
+        LogUnavailable: the keys could not be had in time.
+    """
+    names = sealed_with(session)
+    if vault is None or not vault.seals or not names:
+        return session
+    return Session(session.records, session.blobs, await vault.borrow(names))
 
 
 async def task_session(reader: Reader, task_id: str, *, blobs: bool = True) -> Session:
@@ -254,16 +271,30 @@ def named_blobs(data: bytes) -> Iterator[str]:
             found += each.values()
 
 
-def check_unsealed(session: Session) -> None:
-    """Refuse a session whose content is sealed: nothing can be run again that cannot be read.
+def sealed_with(session: Session) -> list[str]:
+    """Return the names of the keys that the content of a session is sealed with."""
+    return sorted({name for record in session.records for name in keys_in(record.data)})
+
+
+def keys_in(data: bytes) -> set[str]:
+    """Return the names of the keys that content of a record, or an event, is sealed with."""
+    return {name.decode() for name in _SEALED.findall(data)}
+
+
+def check_keys(session: Session) -> None:
+    """Refuse a session whose content cannot be read: it cannot run again.
 
     Raises:
-        ContentSealed: it is.
+        ContentErased: a key is destroyed.
+        ContentSealed: content is sealed, and its key is not here.
     """
-    if any(_SEALED.search(record.data) for record in session.records):
+    if session.vault is None and sealed_with(session):
         raise ContentSealed(
-            "the content of the conversation is sealed: it can be looked at and not run again"
+            "the content of the conversation is sealed, and its keys are not here: it can be looked"
+            " at and not run again"
         )
+    for error in session.vault.unreadable if session.vault is not None else ():
+        raise error
 
 
 def check_context(text: str) -> str:

@@ -23,6 +23,7 @@ from pelton.events.errors import InvalidInput, PeltonError
 from pelton.events.ids import context_of, task_id
 from pelton.events.states import INTERRUPTED
 from pelton.runtime.agents import Agent
+from pelton.runtime.bulk import ContextBlobs, offload
 from pelton.runtime.clock import RealWorld, World, rfc3339
 from pelton.runtime.contexts import Contexts
 from pelton.runtime.executor import Executor
@@ -32,7 +33,7 @@ from pelton.runtime.log import Log
 from pelton.runtime.redaction import cleaned
 from pelton.runtime.replay.fork import Chosen, Later, Policy, opening, plant, prefix
 from pelton.runtime.replay.guard import no_effects
-from pelton.runtime.replay.players import Said, helpers, people
+from pelton.runtime.replay.players import Abroad, Said, helpers, people
 from pelton.runtime.replay.session import Session, agents_of, session_of
 from pelton.runtime.replay.still import StillLoop
 from pelton.runtime.server import EmbeddedServer
@@ -60,7 +61,8 @@ class Trial(NamedTuple):
     """What is gone on with: the task, from the `records` that `fork.prefix` makes of the original.
 
     `agents` go on, from `began` on; `steps` makes what their steps are done with. `message` is said
-    at once, `says` one after the other, whenever the task waits for somebody.
+    at once, `says` one after the other, whenever the task waits for somebody. Agents elsewhere are
+    played from the record, or that of `other`.
     """
 
     original: Session
@@ -71,6 +73,7 @@ class Trial(NamedTuple):
     steps: Callable[..., Steps]
     message: str | None = None
     says: Sequence[Said] = ()
+    other: Session | None = None
 
 
 def from_start(
@@ -102,6 +105,7 @@ def from_start(
         agents=[*agents, *(each for each in others if each.name not in there)],
         steps=partial(Chosen, policy, later),
         says=people(session, task, start),
+        other=other,
     )
     return trial, later
 
@@ -123,7 +127,7 @@ async def play_live(trial: Trial, *, within: float) -> Ran:
     with tempfile.TemporaryDirectory(prefix="pelton-fork-") as directory:
         async with (
             EmbeddedServer(Path(directory), profile=RELAXED) as server,
-            JetStreamLog.open(server.url, profile=RELAXED) as log,
+            JetStreamLog.open(server.url, profile=RELAXED, vault=trial.original.vault) as log,
         ):
             return await _Play(trial, log, RealWorld()).run(within)
 
@@ -142,7 +146,7 @@ def play_still(trial: Trial, *, within: float) -> Ran:
         world = SimulatedWorld("trial")
         server = SimulatedServer(world)
         world.skew = server.world.skew = (trial.began - world.now()).total_seconds()
-        log = SimulatedLog(server, faults=Faults(latency=(0.0, 0.0)))
+        log = SimulatedLog(server, faults=Faults(latency=(0.0, 0.0)), vault=trial.original.vault)
         return await _Play(trial, log, world, patience=_ALONE).run(within)
 
     with no_effects(), asyncio.Runner(loop_factory=lambda: loop) as runner:
@@ -164,7 +168,11 @@ class _Play:
         await plant(log, trial.original, trial.records)
         agent, task = await self._begin()
         executor = Executor(
-            *(log, trial.agents), world=self._world, steps=trial.steps, patience=self._patience
+            *(log, trial.agents),
+            world=self._world,
+            steps=trial.steps,
+            patience=self._patience,
+            remote=Abroad(*(each for each in (trial.original, trial.other) if each is not None)),
         )
         running = asyncio.create_task(executor.run())
         try:
@@ -206,6 +214,7 @@ class _Play:
         id_ = self._world.new_id()
         _, context = await self._context()
         message = Message(message_id=id_, role=Role.USER, parts=parts, task_id=task)
+        message = await offload(ContextBlobs(self._log, agent, self._context_id), message)
         command = SendMessage(
             id=id_,
             source="fork",

@@ -34,7 +34,7 @@ def without(session: Session, memories: Collection[str], upto: int) -> Session:
             raise InvalidInput(f"at {upto}, the conversation has no memory {each[:80]!r}")
     dropped = {subjects.memory(each) for each in memories}
     kept = (each for each in session.records if each.subject not in dropped)
-    return Session((_forgetful(each, memories) for each in kept), session.blobs)
+    return Session((_forgetful(each, memories) for each in kept), session.blobs, session.vault)
 
 
 def _forgetful(record: Record, memories: Collection[str]) -> Record:

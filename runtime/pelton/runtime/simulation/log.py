@@ -57,9 +57,10 @@ class SimulatedLog:
         deadline: float = 5.0,
         faults: Faults | None = None,
         redactor: Redactor = STANDARD,
+        vault: Vault | None = None,
     ) -> None:
         self.redactor: Final = redactor
-        self.vault: Final[Vault | None] = None
+        self.vault: Final = vault
         self.link = Link(server, name, faults or Faults())
         self._server, self._name, self._deadline = server, name, deadline
         self._loop = running()

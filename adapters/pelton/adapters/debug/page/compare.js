@@ -41,7 +41,7 @@ function Forks() {
   if (!found) return null;
   if (!found.items.length) return html`<${Empty} title="No forks yet">Choose an entry of a conversation, and <b>Fork here</b>; or name two tasks above.<//>`;
   return html`<div class="ledger"><h2>Forks</h2><ul class="cards">${found.items.map((each) => html`<li class="card" key=${each.id}>
-    <p class="facts"><a href=${elsewhere({ page: "compare", left: each.original, right: each.task, rightFork: each.id })}>beside its original</a><a href=${elsewhere({ context: each.context, fork: each.id })}>the fork alone</a><${State} state=${each.state} /><time title=${each.time}>${ago(each.time, Date.now())}</time></p>
+    <p class="facts"><a href=${elsewhere({ page: "compare", left: each.original, leftFork: each.of, right: each.task, rightFork: each.id })}>beside its original</a><a href=${elsewhere({ context: each.context, fork: each.id })}>the fork alone</a><${State} state=${each.state} /><time title=${each.time}>${ago(each.time, Date.now())}</time></p>
     <p>${each.changed.join(", ") || "nothing otherwise"} <span class="quiet">in <code title=${each.original}>${brief(each.original)}</code> ${each.sequence ? `after #${each.sequence}${each.event ? `/${each.event}` : ""}` : "before its first turn"}</span></p>
   </li>`)}</ul></div>`;
 }
@@ -67,7 +67,7 @@ function Beside({ found }) {
   }
   return html`<p class="verdict ${first < 0 ? "same" : "other"}" role="status">${first < 0 ? "Nothing differs." : html`They first differ in <b>${rows[first]?.what ?? "what is not shown"}</b>.`} <span class="quiet">${count(found.alike, "event")} alike, ${found.differ.toLocaleString("en")} not.</span></p>
     <div class="beside" ref=${table}><table>
-      <thead><tr><th><${Side} side=${left} name=${right.fork && !left.fork ? "original" : "one"} /></th><th><${Side} side=${right} name=${right.fork ? "fork" : "another"} /></th></tr></thead>
+      <thead><tr><th><${Side} side=${left} name=${right.fork && left.fork !== right.fork ? "original" : "one"} /></th><th><${Side} side=${right} name=${right.fork ? "fork" : "another"} /></th></tr></thead>
       <tbody>${shown}</tbody>
     </table>${found.more > 0 && html`<p class="quiet">and ${found.more} more</p>`}</div>`;
 }

@@ -52,7 +52,7 @@ export function Moment({ view, route, cut, agents }) {
   const changed = new Set(seen.changes.map((each) => each.path));
   return html`<section class="moment" aria-label="Entry" aria-live="polite">
     <header>
-      <div class="row"><h2 class=${entry.bad ? "bad" : ""}>${entry.name}</h2><span class="grow"></span>${entry.task && !fork && html`<button title="Go on from here with something otherwise" onClick=${() => begin(true)}>Fork here</button>`}</div>
+      <div class="row"><h2 class=${entry.bad ? "bad" : ""}>${entry.name}</h2><span class="grow"></span>${entry.task && html`<button title="Go on from here with something otherwise" onClick=${() => begin(true)}>Fork here</button>`}</div>
       <p class="facts">
         <span class="agent hue-${agents.indexOf(entry.agent) % 6}">${entry.agent}</span>
         <span class="data">#${entry.sequence}${entry.place ? `/${entry.place}` : ""}</span>
