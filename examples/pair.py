@@ -8,6 +8,9 @@ The model is OpenAI's, or what OPENAI_BASE_URL names: `python examples/offline_m
 needs no key. It needs `pelton[langgraph]` and `langchain-openai`.
 """
 
+# LangGraph has no types that a strict checker would take.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+
 import os
 
 from langchain_openai import ChatOpenAI

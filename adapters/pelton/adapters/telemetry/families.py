@@ -14,6 +14,9 @@ Part = Literal["bridge", "executor", "projector"]
 
 ALL: Final[tuple[Part, ...]] = ("bridge", "executor", "projector")
 
+_BRIDGE: Final[tuple[Part, ...]] = ("bridge",)
+_EXECUTOR: Final[tuple[Part, ...]] = ("executor",)
+
 FAST: Final = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
@@ -46,7 +49,8 @@ def _counted(name: str, text: str) -> Family:
     assert name in COUNTS
     return Family(
         f"pelton_{name.replace('-', '_')}",
-        *("counter", ("tenant", "agent"), text, ("bridge",)),
+        *("counter", ("tenant", "agent"), text),
+        parts=_BRIDGE,
         read=True,
     )
 
@@ -68,7 +72,7 @@ FAMILIES: Final = (
         *("pelton_request_seconds", "histogram", ("tenant", "binding", "method", "outcome")),
         "Seconds from a request to its answer, or to the beginning of its stream; `outcome` is ok,"
         " refused, failed (ours) or gone (the client was).",
-        *(("bridge",), FAST),
+        *(_BRIDGE, FAST),
     ),
     Family(
         *("pelton_request_errors", "counter", ("tenant", "binding", "method", "code")),
@@ -141,7 +145,7 @@ FAMILIES: Final = (
         *("pelton_attempt_seconds", "histogram", ("agent", "outcome")),
         "Seconds from the beginning of an attempt to its end: how the turn ended, or retried,"
         " suspended, handed-back, fenced (another executor has it), lost.",
-        *(("executor",), SLOW),
+        *(_EXECUTOR, SLOW),
     ),
     Family(
         *("pelton_attempts", "counter", ("agent", "kind")),
@@ -152,7 +156,7 @@ FAMILIES: Final = (
         *("pelton_step_seconds", "histogram", ("agent", "kind", "outcome")),
         "Seconds that a run of a step took until its result was recorded, by what it calls: code,"
         " a model or a tool. It is completed, failed or lost.",
-        *(("executor",), SLOW),
+        *(_EXECUTOR, SLOW),
     ),
     Family(
         *("pelton_steps_served", "counter", ("agent",)),

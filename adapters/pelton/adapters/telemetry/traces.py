@@ -69,7 +69,9 @@ class Traces(Protocol):
 class _Nothing:
     """A span that nobody sees."""
 
-    traceparent: Final = msgspec.UNSET
+    @property
+    def traceparent(self) -> msgspec.UnsetType:
+        return msgspec.UNSET
 
     def end(self, how: str, *, failed: bool = False, name: str = "", **values: str) -> None:
         """Say nothing."""
@@ -78,7 +80,7 @@ class _Nothing:
 class Untraced:
     """Makes no spans."""
 
-    _nothing: Final = nullcontext(_Nothing())
+    _nothing: Final[AbstractContextManager[Span]] = nullcontext(_Nothing())
 
     def span(
         self,
