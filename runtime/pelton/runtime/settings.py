@@ -221,7 +221,7 @@ class ExecutorSettings(Section, frozen=True, kw_only=True):
         ),
     ] = ()
     environments: Annotated[
-        str, Meta(description="Where `pelton adapters install` puts what it makes; else `~/.local`.")
+        str, Meta(description="Where `pelton adapters install` puts things; else `~/.local`.")
     ] = ""
     capacity: Annotated[
         int, Meta(ge=1, description="How many contexts one executor works on at once.")

@@ -170,7 +170,7 @@ async def test_a_turn_is_run_with_the_options_it_has_recorded(
 async def test_a_conversation_goes_on_from_the_log_alone(kit: Kit, log: JetStreamLog) -> None:
     """Each turn is run by another adapter, which has nothing of the one before."""
     can(kit, Capability.HISTORY)
-    told = ("I am Ada.", "Who am I?", "How often?")
+    told: tuple[str, ...] = ("I am Ada.", "Who am I?", "How often?")
     answers = dict(zip(told, ("Nice to meet you.", "You said it.", "Often."), strict=True))
 
     def heard(asked: Asked) -> str:
