@@ -216,8 +216,7 @@ class ExecutorSettings(Section, frozen=True, kw_only=True):
         ),
     ] = ()
     environments: Annotated[
-        str,
-        Meta(description="Where `pelton adapters install` puts what it makes, or `~/.local`."),
+        str, Meta(description="Where `pelton adapters install` puts things; else `~/.local`.")
     ] = ""
     capacity: Annotated[
         int, Meta(ge=1, description="How many contexts one executor works on at once.")

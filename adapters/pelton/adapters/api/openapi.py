@@ -12,7 +12,12 @@ from pelton.adapters.a2a.errors import FAULTS
 from pelton.adapters.api import live
 from pelton.adapters.api.route import Route
 from pelton.adapters.api.routes import ROOT, ROUTES
-from pelton.adapters.api.shapes import EventView, Failure, LiveQuery, Query
+from pelton.adapters.api.shapes import (
+    EventView,
+    Failure,
+    LiveQuery,
+    Query,
+)
 
 Json = dict[str, Any]
 

@@ -43,7 +43,9 @@ def audit(
     """List who did what, as the log has it: what was asked, by whom, and what was decided."""
     from msgspec import structs
 
-    from pelton.adapters.api.shapes import AuditView
+    from pelton.adapters.api.shapes import (
+        AuditView,
+    )
     from pelton.adapters.cli.connect import on_reader
     from pelton.adapters.cli.tail import begin_after
     from pelton.runtime.audit import Wanted

@@ -53,7 +53,7 @@ def on_memories(
 ) -> T:
     """Call something with the memories of the log, and return what it returned."""
     from pelton.adapters.cli.connect import on_log
-    from pelton.adapters.cli.parts import embedding
+    from pelton.adapters.cli.supplies import embedding
     from pelton.runtime.aggregates import agents_of
     from pelton.runtime.clock import RealWorld
     from pelton.runtime.memories import Memories
@@ -111,8 +111,8 @@ def _found(entry: MemoryEntry) -> dict[str, Any]:
     """Return a memory that was recalled as JSON shows it."""
     import msgspec
 
+    from pelton.adapters.api.memory_shapes import MemoryView
     from pelton.adapters.api.route import shown
-    from pelton.adapters.api.shapes import MemoryView
 
     return dict(msgspec.to_builtins(shown(MemoryView, entry)))
 

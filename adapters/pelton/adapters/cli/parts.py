@@ -29,6 +29,7 @@ import msgspec
 from pelton.adapters.cli.options import PARTS, Part
 from pelton.adapters.cli.output import first_of
 from pelton.adapters.cli.startup import release_rich, withhold_rich
+from pelton.adapters.cli.supplies import embedding, gateway, pushing, remotes
 from pelton.events.errors import InvalidInput, PeltonError
 from pelton.runtime.observer import UNOBSERVED, Observer
 from pelton.runtime.settings import Address, BridgeSettings, Settings, SettingsError, load
@@ -39,13 +40,9 @@ if TYPE_CHECKING:
     from pelton.adapters.a2a.tls import Tls
     from pelton.adapters.debug.debugger import Debugger
     from pelton.adapters.mcp.door import Door as Door_
-    from pelton.adapters.push.service import Pushing
     from pelton.runtime.agents import Agent
     from pelton.runtime.clock import World
     from pelton.runtime.jetstream.log import JetStreamLog
-    from pelton.runtime.model_gateway import ModelGateway
-    from pelton.runtime.remote import Remote
-    from pelton.runtime.semantic import Embed
 
 Ready = Callable[[Mapping[str, Any]], None]
 """Called once, when a part serves, with what others may want to know of it."""
@@ -108,87 +105,6 @@ async def open_log(
         observer=observer,
     ) as log:
         yield log
-
-
-@contextlib.asynccontextmanager
-async def remotes(settings: Settings) -> AsyncGenerator[Remote | None, None]:
-    """Give what asks agents elsewhere while the context lasts, if the settings allow any.
-
-    Raises:
-        SettingsError: they name what is no URL, or the client is not installed.
-    """
-    if not settings.executor.remotes:
-        yield None
-        return
-    try:
-        from pelton.adapters.remotes import open_remotes
-    except ImportError as error:
-        raise SettingsError(
-            "executor.remotes needs a client of A2A: install 'pelton[a2a-client]'"
-        ) from error
-    async with open_remotes(settings.executor.remotes) as client:
-        yield client
-
-
-def embedding(settings: Settings) -> Embed | None:
-    """Return what makes vectors of texts, if the settings name any.
-
-    Raises:
-        InvalidInput: they name no function.
-        SettingsError: numpy is not installed.
-    """
-    if not settings.memory.embed:
-        return None
-    from importlib.util import find_spec
-
-    from pelton.runtime.agents import function_of
-
-    if find_spec("numpy") is None:  # which is known before anything is served
-        raise SettingsError("memory.embed needs more: pip install 'pelton[semantic]'")
-    return function_of(settings.memory.embed)
-
-
-@contextlib.asynccontextmanager
-async def pushing(settings: Settings, world: World) -> AsyncGenerator[Pushing | None, None]:
-    """Give what push notifications are sent with while the context lasts, if they are.
-
-    Raises:
-        SettingsError: the settings cannot be, or the client is not installed.
-    """
-    if not settings.push.enabled or not settings.push.keys:
-        yield None
-        return
-    try:
-        from pelton.adapters.push.service import open_pushing
-    except ModuleNotFoundError as error:
-        raise SettingsError("push.keys needs more: pip install 'pelton[push]'") from error
-    async with open_pushing(settings.push, world=world) as found:
-        yield found
-
-
-@contextlib.asynccontextmanager
-async def gateway(settings: Settings, log: JetStreamLog) -> AsyncGenerator[ModelGateway | None]:
-    """Give where agents' calls of models go while the context lasts, if they are to."""
-    if not settings.gateway.enabled:
-        yield None
-        return
-    try:
-        from pelton.adapters.gateway.server import Gateway
-    except ModuleNotFoundError:
-        _no_gateway()
-        yield None
-        return
-    async with Gateway(settings.gateway, log, environ=os.environ) as found:
-        yield found if found.providers else None
-
-
-def _no_gateway() -> None:
-    """Say that there is none, since it is not installed."""
-    import structlog
-
-    structlog.get_logger().warning(
-        "no-model-gateway", reason="pip install 'pelton[gateway]', or set gateway.enabled = false"
-    )
 
 
 async def executor(settings: Settings, stop: Stop, ready: Ready) -> None:

@@ -42,7 +42,9 @@ def usage(
     """Add up what turns took: tokens, cost and time, from the read models."""
     import asyncio
 
-    from pelton.adapters.api.shapes import UsageView
+    from pelton.adapters.api.shapes import (
+        UsageView,
+    )
     from pelton.adapters.cli.connect import read_models
     from pelton.adapters.cli.tail import moment
     from pelton.projections.ledgers import By

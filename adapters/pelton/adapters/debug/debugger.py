@@ -17,7 +17,11 @@ from pelton.adapters.a2a.tenants import Tenant
 from pelton.adapters.a2a.waits import Update
 from pelton.adapters.api import live
 from pelton.adapters.api.routes import parse_query
-from pelton.adapters.api.shapes import Failure, Problem, Query
+from pelton.adapters.api.shapes import (
+    Failure,
+    Problem,
+    Query,
+)
 from pelton.adapters.debug import assets, routes
 from pelton.adapters.debug.desk import Desk
 from pelton.adapters.debug.forks import Forks

@@ -6,8 +6,11 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, Protocol, TypeVar
 
 from pelton.adapters.api.memories import list_memories, memory_view, version_view, why_view
+from pelton.adapters.api.memory_shapes import (
+    MemoryList,
+    MemoryReadView,
+)
 from pelton.adapters.api.route import shown
-from pelton.adapters.api.shapes import MemoryList, MemoryReadView
 from pelton.adapters.debug import shapes
 from pelton.adapters.debug.conversation import Conversation
 from pelton.adapters.debug.route import Ask

@@ -8,7 +8,9 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from pelton.adapters.api.route import Ask as AskApi
-from pelton.adapters.api.shapes import Query
+from pelton.adapters.api.shapes import (
+    Query,
+)
 from pelton.adapters.debug.conversation import Conversation
 from pelton.adapters.debug.desk import Desk
 

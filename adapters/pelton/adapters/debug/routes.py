@@ -11,12 +11,12 @@ from msgspec.structs import replace
 
 from pelton.adapters.a2a.errors import MethodNotAllowed, ParseError, PathNotFound
 from pelton.adapters.a2a.requests import HttpRequest, violation
+from pelton.adapters.api.memory_shapes import MemoryListQuery
 from pelton.adapters.api.routes import list_dead_letters, list_inbox, list_tasks, parse_query
 from pelton.adapters.api.shapes import (
     DeadLetterList,
     DeadLetterQuery,
     Inbox,
-    MemoryListQuery,
     Nothing,
     OfAgent,
     TaskList,

@@ -7,11 +7,13 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from pelton.adapters.api.shapes import (
+from pelton.adapters.api.memory_shapes import (
     MemoryReadView,
     MemoryVersionView,
     MemoryView,
     MemoryWhyView,
+)
+from pelton.adapters.api.shapes import (
     Query,
 )
 from pelton.adapters.cli.outlook import Wait

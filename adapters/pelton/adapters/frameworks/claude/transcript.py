@@ -13,8 +13,8 @@ from uuid import UUID, uuid5
 import msgspec
 
 from pelton.adapters.frameworks.conversation import Spoken
+from pelton.runtime.recorder import WITHIN
 from pelton.runtime.sessions import TurnSession
-from pelton.runtime.steps import WITHIN
 
 Json = dict[str, Any]
 

@@ -213,7 +213,7 @@ def wrap_models() -> None:
         kind = kinds.pop()
         kinds += kind.__subclasses__()
         for name in ("call", "acall"):
-            method = cast("Any", kind).__dict__.get(name)
+            method = kind.__dict__.get(name)
             if method is not None and not hasattr(method, "pelton"):
                 setattr(kind, name, wrapped(name, method))
 
@@ -292,11 +292,14 @@ def wrap_people() -> None:
 
         def handle_feedback(self, formatted_answer: Any, context: Any) -> Any:
             self.answer = self._get_output_string(formatted_answer)
-            return cast("Any", super()).handle_feedback(formatted_answer, context)
+            return self._reviewed("handle_feedback", formatted_answer, context)
+
+        def _reviewed(self, method: str, *args: Any) -> Any:
+            return getattr(people.SyncHumanInputProvider, method)(self, *args)
 
         async def handle_feedback_async(self, formatted_answer: Any, context: Any) -> Any:
             self.answer = self._get_output_string(formatted_answer)
-            return await cast("Any", super()).handle_feedback_async(formatted_answer, context)
+            return await self._reviewed("handle_feedback_async", formatted_answer, context)
 
         async def _prompt_input_async(self, crew: Any) -> str:
             return str(await in_thread(self._prompt_input, crew))

@@ -241,8 +241,8 @@ class Wire:
         function: Any = body.func if isinstance(body, partial) else body
         if inspect.iscoroutinefunction(function):
             return cast("Any", await body())
-        found = cast("Any", await asyncio.to_thread(body))
-        return cast("Any", await found) if inspect.isawaitable(found) else found
+        found: Any = await asyncio.to_thread(cast("Callable[[], Any]", body))
+        return await found if inspect.isawaitable(found) else found
 
 
 def serve(agent: Agent | None = None, *, start: Callable[[str], Any] | None = None) -> None:
