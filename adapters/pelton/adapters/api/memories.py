@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from pelton.adapters.a2a.tenants import Tenant
-from pelton.adapters.api import shapes
+from pelton.adapters.api import memory_shapes, shapes
 from pelton.adapters.api.route import Ask, Route, shown
 from pelton.events.a2a import Message
 from pelton.events.ids import check_agent, check_memory
@@ -18,9 +18,9 @@ from pelton.runtime.bulk import readable
 from pelton.runtime.clock import rfc3339
 
 
-async def list_memories(ask: Ask) -> shapes.MemoryList:
+async def list_memories(ask: Ask) -> memory_shapes.MemoryList:
     """List memories, those first that fit the words best, or that have changed last."""
-    query: shapes.MemoryListQuery = ask.query
+    query: memory_shapes.MemoryListQuery = ask.query
     account = ask.tenant.account
     await ask.tenant.lists.fresh()
     member = None
@@ -40,14 +40,14 @@ async def list_memories(ask: Ask) -> shapes.MemoryList:
             cursor=query.page_token,
         )
     )
-    return shapes.MemoryList(
+    return memory_shapes.MemoryList(
         items=tuple([await memory_view(ask.tenant, each) for each in page.items]),
         next_page_token=page.next,
         total_size=page.total,
     )
 
 
-async def get_memory(ask: Ask) -> shapes.MemoryView:
+async def get_memory(ask: Ask) -> memory_shapes.MemoryView:
     """Get a memory by its last version, whether or not it can be recalled."""
     found = await (await _models(ask)).memory(check_memory(ask.name))
     if found is None:
@@ -55,7 +55,7 @@ async def get_memory(ask: Ask) -> shapes.MemoryView:
     return await memory_view(ask.tenant, found)
 
 
-async def list_memory_versions(ask: Ask) -> shapes.MemoryVersionList:
+async def list_memory_versions(ask: Ask) -> memory_shapes.MemoryVersionList:
     """List the versions of a memory, the latest first."""
     query: shapes.Pages = ask.query
     page = await (await _models(ask)).versions(
@@ -63,14 +63,14 @@ async def list_memory_versions(ask: Ask) -> shapes.MemoryVersionList:
     )
     if not page.total:
         raise MemoryNotFound("there is no such memory")
-    return shapes.MemoryVersionList(
+    return memory_shapes.MemoryVersionList(
         items=tuple([await version_view(ask.tenant, each) for each in page.items]),
         next_page_token=page.next,
         total_size=page.total,
     )
 
 
-async def list_memory_readers(ask: Ask) -> shapes.MemoryReadList:
+async def list_memory_readers(ask: Ask) -> memory_shapes.MemoryReadList:
     """List the turns that were given a memory, the latest first."""
     query: shapes.Pages = ask.query
     models = await _models(ask)
@@ -79,14 +79,14 @@ async def list_memory_readers(ask: Ask) -> shapes.MemoryReadList:
     )
     if not page.total and await models.memory(ask.name) is None:
         raise MemoryNotFound("there is no such memory")
-    return shapes.MemoryReadList(
-        items=tuple(shown(shapes.MemoryReadView, each) for each in page.items),
+    return memory_shapes.MemoryReadList(
+        items=tuple(shown(memory_shapes.MemoryReadView, each) for each in page.items),
         next_page_token=page.next,
         total_size=page.total,
     )
 
 
-async def why_memory(ask: Ask) -> shapes.MemoryWhyView:
+async def why_memory(ask: Ask) -> memory_shapes.MemoryWhyView:
     """Get what a memory came from: its message, its sources, and what its turn was given."""
     why = await (await _models(ask)).why(check_memory(ask.name))
     if why is None:
@@ -94,23 +94,23 @@ async def why_memory(ask: Ask) -> shapes.MemoryWhyView:
     return await why_view(ask.tenant, why)
 
 
-async def memory_view(tenant: Tenant, entry: MemoryEntry) -> shapes.MemoryView:
+async def memory_view(tenant: Tenant, entry: MemoryEntry) -> memory_shapes.MemoryView:
     """Return a memory as it is shown, with what it says, if that can be read."""
-    return shown(shapes.MemoryView, await said.shown(tenant.account.log.vault, entry))
+    return shown(memory_shapes.MemoryView, await said.shown(tenant.account.log.vault, entry))
 
 
-async def version_view(tenant: Tenant, entry: VersionEntry) -> shapes.MemoryVersionView:
+async def version_view(tenant: Tenant, entry: VersionEntry) -> memory_shapes.MemoryVersionView:
     """Return a version as it is shown, with what it says, if that can be read."""
-    return shown(shapes.MemoryVersionView, await said.shown(tenant.account.log.vault, entry))
+    return shown(memory_shapes.MemoryVersionView, await said.shown(tenant.account.log.vault, entry))
 
 
-async def why_view(tenant: Tenant, why: Why) -> shapes.MemoryWhyView:
+async def why_view(tenant: Tenant, why: Why) -> memory_shapes.MemoryWhyView:
     """Return what a version came from as it is shown."""
-    return shapes.MemoryWhyView(
+    return memory_shapes.MemoryWhyView(
         version=await version_view(tenant, why.version),
         message=await message_of(tenant, why.version),
         sources=tuple([await version_view(tenant, each) for each in why.sources]),
-        given=tuple(shown(shapes.MemoryReadView, each) for each in why.given),
+        given=tuple(shown(memory_shapes.MemoryReadView, each) for each in why.given),
     )
 
 
@@ -136,25 +136,25 @@ _INSPECT: Final = Scope.INSPECT
 MEMORY_ROUTES: Final = (
     Route(
         *("listMemories", "memories", "", _INSPECT),
-        *(shapes.MemoryListQuery, shapes.MemoryList, list_memories),
+        *(memory_shapes.MemoryListQuery, memory_shapes.MemoryList, list_memories),
     ),
     Route(
         *("getMemory", "memories", "memory", _INSPECT),
-        *(shapes.Nothing, shapes.MemoryView, get_memory),
+        *(shapes.Nothing, memory_shapes.MemoryView, get_memory),
     ),
     Route(
         *("listMemoryVersions", "memories", "memory", _INSPECT),
-        *(shapes.Pages, shapes.MemoryVersionList, list_memory_versions),
+        *(shapes.Pages, memory_shapes.MemoryVersionList, list_memory_versions),
         tail="versions",
     ),
     Route(
         *("listMemoryReaders", "memories", "memory", _INSPECT),
-        *(shapes.Pages, shapes.MemoryReadList, list_memory_readers),
+        *(shapes.Pages, memory_shapes.MemoryReadList, list_memory_readers),
         tail="readers",
     ),
     Route(
         *("whyMemory", "memories", "memory", _INSPECT),
-        *(shapes.Nothing, shapes.MemoryWhyView, why_memory),
+        *(shapes.Nothing, memory_shapes.MemoryWhyView, why_memory),
         tail="why",
     ),
 )

@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec import structs
 
-from pelton.adapters.api import shapes
+from pelton.adapters.api import memory_shapes, shapes
 from pelton.adapters.api.route import Ask, RecordNotFound, Route, sequence_of
 from pelton.events.principal import Scope
 from pelton.projections.cursors import read_cursor, write_cursor
@@ -16,7 +16,7 @@ _LONGEST: Final = 64  # characters of what names a record
 _UNREAD: Final = 100
 
 
-async def list_taint(ask: Ask) -> shapes.TaintList:
+async def list_taint(ask: Ask) -> memory_shapes.TaintList:
     """List what came of a record (`SEQUENCE`), or of a version of a memory (`ID@VERSION`)."""
     query: shapes.Pages = ask.query
     log, named = ask.tenant.account.log, ask.name[:_LONGEST]
@@ -29,8 +29,8 @@ async def list_taint(ask: Ask) -> shapes.TaintList:
         raise RecordNotFound("there is no record of that sequence")
     found = await provenance.taint(log, source)
     views = [
-        *(shapes.TaintView(**structs.asdict(each)) for each in found.tasks),
-        *(shapes.TaintView(**structs.asdict(each)) for each in found.memories),
+        *(memory_shapes.TaintView(**structs.asdict(each)) for each in found.tasks),
+        *(memory_shapes.TaintView(**structs.asdict(each)) for each in found.memories),
     ]
     left = sorted((each for each in views if _place(each) > after), key=_place)
     page = left[: query.page_size]
@@ -38,7 +38,7 @@ async def list_taint(ask: Ask) -> shapes.TaintList:
     if len(left) > len(page):
         last, name = _place(page[-1])
         following = write_cursor((str(last), name), ("taint", named))
-    return shapes.TaintList(
+    return memory_shapes.TaintList(
         source=source,
         items=tuple(page),
         next_page_token=following,
@@ -47,7 +47,7 @@ async def list_taint(ask: Ask) -> shapes.TaintList:
     )
 
 
-def _place(each: shapes.TaintView) -> tuple[int, str]:
+def _place(each: memory_shapes.TaintView) -> tuple[int, str]:
     """Return where something stands in the list: by its record, and by what it is."""
     return each.sequence, f"{each.agent}/{each.task_id}/{each.memory_id}@{each.version}"
 
@@ -55,7 +55,7 @@ def _place(each: shapes.TaintView) -> tuple[int, str]:
 TAINT_ROUTES: Final = (
     Route(
         *("listTaint", "taint", "event", Scope.INSPECT),
-        *(shapes.Pages, shapes.TaintList, list_taint),
+        *(shapes.Pages, memory_shapes.TaintList, list_taint),
     ),
 )
 """The routes of taint; each takes GET and HEAD."""
