@@ -23,6 +23,7 @@ from pelton.events.a2a import (
 )
 from pelton.events.commit import Commit
 from pelton.events.delegation import Delegation, elsewhere
+from pelton.events.done import COUNTED, NOTHING, Done, noted
 from pelton.events.envelope import digest
 from pelton.events.errors import DamagedRecord, IllegalTransition
 from pelton.events.events import (
@@ -63,7 +64,7 @@ class TaskFold(msgspec.Struct, frozen=True, kw_only=True):
     `delegation` is who waits for it, if a task does; `orphans` are the tasks that it had delegated
     and does not wait for any more; `redriven` is the id of the task that does it again after it
     failed. `position` is the place of a task that is foreseen among the messages that wait in its
-    context, from 1.
+    context, from 1. `done` counts what it has done.
     """
 
     id: str
@@ -82,6 +83,7 @@ class TaskFold(msgspec.Struct, frozen=True, kw_only=True):
     turns: int = 0
     turn: Turn | None = None
     answer: Message | None = None
+    done: Done = NOTHING
 
     @property
     def ended(self) -> bool:
@@ -318,7 +320,8 @@ def _take(draft: _Draft, event: AnyEvent, commit: Commit) -> None:
         draft.session = take(draft.session, event)
     else:
         after = _task(before, event, commit)
-    task = draft.tasks[before.id] = replace(after, sequence=before.sequence + 1)
+    done = noted(before.done, event, commit.time) if isinstance(event, COUNTED) else before.done
+    task = draft.tasks[before.id] = replace(after, sequence=before.sequence + 1, done=done)
     if isinstance(event, _TURN_EVENTS):
         _held(draft, task)
     if (said := _said(event)) is not None:
@@ -353,6 +356,7 @@ def _submitted(draft: _Draft, event: TaskSubmitted, commit: Commit) -> None:
         delegation=event.delegation,
         history=(event.message,),
         metadata=event.metadata,
+        done=noted(NOTHING, event, commit.time),
     )
     draft.messages.append(event.message)
 

@@ -19,6 +19,7 @@ from pelton.events.event import TaskEvent as TaskEvent  # noqa: PLC0414  it is o
 from pelton.events.memory import AnyMemoryEvent
 from pelton.events.presence import AgentStatus, Fact
 from pelton.events.push import AnyPushEvent
+from pelton.events.ruling import CallRuled
 from pelton.events.schedule import Schedule
 from pelton.events.session import AnySessionEvent
 from pelton.events.step import StepKind
@@ -440,6 +441,7 @@ DomainEvent = (
     | StepStarted
     | StepCompleted
     | StepFailed
+    | CallRuled
     | ValueRecorded
     | UsageReported
     | TimerSet

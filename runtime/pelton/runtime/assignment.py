@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from pelton.events.a2a import Message, Role, TaskState, TaskStatus
@@ -27,6 +28,7 @@ from pelton.events.events import (
     TurnStarted,
 )
 from pelton.events.presence import AgentStatus
+from pelton.events.ruling import CallRuled
 from pelton.events.schedules import Schedules
 from pelton.events.turns import Turn
 from pelton.runtime.agents import Terms
@@ -36,6 +38,7 @@ from pelton.runtime.contexts import Contexts
 from pelton.runtime.log import Log
 from pelton.runtime.memories import Memories
 from pelton.runtime.outbox import Outbox
+from pelton.runtime.outfit import Outfit
 from pelton.runtime.patience import patiently
 from pelton.runtime.prompts import Prompts
 from pelton.runtime.steps import Steps
@@ -87,7 +90,8 @@ class Assignment(NamedTuple):
 
     `opening` are the events that begin the attempt, `earlier` is the task as earlier attempts have
     left it, if there were any. `command` is the stream sequence of the command that is decided with
-    the first commit, `after` the one from which on others may be about the running turn.
+    the first commit, `after` the one from which on others may be about the running turn. `outfit`
+    is what it goes by.
     """
 
     id: str
@@ -104,6 +108,9 @@ class Assignment(NamedTuple):
     after: int
     deadline: str
     delegation: Delegation | None
+    outfit: Outfit
+    rulings: Mapping[str, tuple[CallRuled, ...]] = MappingProxyType({})
+    """What was decided on it where it was recorded, if it only runs again."""
 
 
 def begin(
@@ -114,10 +121,13 @@ def begin(
     *,
     terms: Terms,
     host: Host,
+    outfit: Outfit,
+    rulings: Sequence[CallRuled] = (),
 ) -> Assignment:
     """Return the first attempt of the turn that a decided message begins.
 
     `decided` begins with `TaskSubmitted` or `MessageReceived`; `sequence` is the command's.
+    `rulings` are what was said of the message.
     """
     received = decided[0]
     assert isinstance(received, TaskSubmitted | MessageReceived)
@@ -139,6 +149,7 @@ def begin(
         message_id=received.message.message_id,
         executor=host.executor,
         deadline=deadline,
+        equipment=outfit.equipment,
     )
     working = TaskStatus(state=TaskState.WORKING, timestamp=rfc3339(now))
     return Assignment(
@@ -146,7 +157,7 @@ def begin(
         message=received.message,
         history=state.messages,
         metadata=metadata or {},
-        opening=(*decided, started, TaskStatusUpdated(task_id=task, status=working)),
+        opening=(*decided, started, *rulings, TaskStatusUpdated(task_id=task, status=working)),
         earlier=None,
         number=number,
         attempt=1,
@@ -156,10 +167,11 @@ def begin(
         after=sequence,
         deadline=deadline,
         delegation=received.delegation or (known.delegation if known else None),
+        outfit=outfit,
     )
 
 
-def go_on(state: Context, task: TaskFold, host: Host, now: str) -> Assignment:
+def go_on(state: Context, task: TaskFold, host: Host, now: str, outfit: Outfit) -> Assignment:
     """Return the next attempt of a turn that is open, with what has come of itself by `now`."""
     turn = task.turn
     assert turn is not None  # the caller has found it open
@@ -171,6 +183,7 @@ def go_on(state: Context, task: TaskFold, host: Host, now: str) -> Assignment:
         message_id=turn.message_id,
         executor=host.executor,
         deadline=turn.deadline,
+        equipment=outfit.equipment,
     )
     return Assignment(
         id=task.id,
@@ -187,6 +200,7 @@ def go_on(state: Context, task: TaskFold, host: Host, now: str) -> Assignment:
         after=state.handled,
         deadline=turn.deadline,
         delegation=task.delegation,
+        outfit=outfit,
     )
 
 

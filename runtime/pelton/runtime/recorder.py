@@ -13,6 +13,8 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from pelton.events.a2a import Artifact, Message, Part, TaskState, TaskStatus
 from pelton.events.commit import Origin
 from pelton.events.context import Context, TaskFold, join
@@ -36,6 +38,13 @@ _LARGEST: Final = 256 * 1024  # bytes of the events of one commit; a message hol
 
 LINGER: Final = 0.05
 """Seconds that an event waits for others to be written with."""
+
+
+Publish = Callable[[str, tuple[Part, ...]], Awaitable[tuple[Part, ...]]]
+
+
+def _nothing(_: AnyEvent) -> None:
+    """Take no note."""
 
 
 def _nobody(_: BaseException) -> None:
@@ -85,6 +94,10 @@ class Recorder:
         """The time as the log has it."""
         self.chance = chance
         """Where random numbers come from."""
+        self.note: Callable[[AnyEvent], None] = _nothing
+        """What is told of each event, as soon as it is to be written."""
+        self.publish: Publish | None = None
+        """What sees whole what clients are to read, before it is written."""
         self.state = TaskState.WORKING
         """The state in which progress leaves the task."""
         self._buffer: list[AnyEvent] = list(opening)
@@ -126,6 +139,7 @@ class Recorder:
         self._check()
         self._pulse.beat()
         self._buffer.append(event)
+        self.note(event)
         self.linger()
 
     def beat(self) -> None:
@@ -215,9 +229,9 @@ class Recorder:
         """Let a streamed text go on; see `_Text` for what an earlier attempt has said of it.
 
         With `anew` it begins once more: what of it was said before is replaced as this goes on.
-        Where content is sealed, it is written once it is complete.
+        Where content is sealed, or somebody is to see it first, it is written once it is complete.
         """
-        if self._blobs.seals:
+        if self._blobs.seals or self.publish is not None:
             said = "" if anew or artifact_id not in self._whole else self._whole[artifact_id][1]
             self._whole[artifact_id] = name, said + text
             if last:
@@ -236,6 +250,9 @@ class Recorder:
 
     async def artifact(self, artifact: Artifact) -> None:
         """Write a whole artifact, unless an earlier attempt has written the same."""
+        if self.publish is not None:
+            parts = await self.publish(artifact.artifact_id, artifact.parts)
+            artifact = replace(artifact, parts=parts)
         artifact = await offload(self._blobs, artifact)
         self._written.add(artifact.artifact_id)
         if self._recorded(artifact.artifact_id) != artifact:
@@ -307,7 +324,10 @@ class Recorder:
         await self._outlive()
         async with self._writing:
             await self._commit(self._taken(), self._origin)
-            await self._commit(decide(self._writer.state), origin or self._origin, ahead=command)
+            events = decide(self._writer.state)
+            await self._commit(events, origin or self._origin, ahead=command)
+        for event in events:
+            self.note(event)
 
     async def _write(self, last: Sequence[AnyEvent], *, ahead: int = 0) -> None:
         async with self._writing:

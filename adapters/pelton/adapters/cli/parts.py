@@ -161,13 +161,15 @@ async def pushing(settings: Settings, world: World) -> AsyncGenerator[Pushing | 
 
 async def executor(settings: Settings, stop: Stop, ready: Ready) -> None:
     """Run agents until told to stop."""
+    from pelton.adapters.cli.equip import equipped
     from pelton.adapters.cli.references import load_agent
     from pelton.runtime.clock import RealWorld
     from pelton.runtime.executor import Executor
 
     if not settings.executor.agents:
         raise InvalidInput("there is no agent to run: name one, as in module:name or agent.py")
-    agents = [load_agent(reference) for reference in settings.executor.agents]
+    loaded = [load_agent(reference) for reference in settings.executor.agents]
+    agents = equipped(loaded, settings)
     async with open_log(settings, name="executor") as log, remotes(settings) as remote:
         serving = Executor(
             log,

@@ -80,6 +80,7 @@ from pelton.events.push import (
     PushFailed,
     PushRemoved,
 )
+from pelton.events.ruling import CallRuled
 from pelton.events.session import (
     AnySessionEvent,
     SessionInvalidated,
@@ -213,6 +214,10 @@ def _told(event: DomainEvent) -> str:
             return _schedule(event)
         case TurnStarted() | AttemptEnded() | TurnEnded():
             return _turn(event)
+        case CallRuled():
+            changed, why = ", changed" if event.changed else "", f": {_cut(event.reason)}"
+            said = f"{event.ruling}{changed}{why if event.reason else ''}"
+            return f"{event.point} {event.key} by {event.by}: {said}"
         case StepStarted() | StepCompleted() | StepFailed() | ValueRecorded() | UsageReported():
             return _step(event)
         case _:

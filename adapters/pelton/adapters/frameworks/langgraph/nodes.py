@@ -307,7 +307,8 @@ def _tool_calls(bound: Runnable[Any, Any], given: Any) -> Sequence[Json]:
     if "tool_call" in state:  # one, with the graph's state beside it
         return (state["tool_call"],)
     key = str(getattr(bound, "_messages_key", "messages"))
-    messages: Any = given if isinstance(given, list) else state.get(key, getattr(given, key, None))
+    other: Any = given
+    messages: Any = other if isinstance(given, list) else state.get(key, getattr(other, key, None))
     for each in reversed(cast("list[Any]", messages or ())):
         if isinstance(each, AIMessage):
             return cast("Sequence[Json]", each.tool_calls)
