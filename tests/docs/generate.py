@@ -109,6 +109,8 @@ _OWN: Final = (
         "SessionReason",
         "SessionEntry",
         "StepKind",
+        "Ruling",
+        "Point",
         "Equipment",
         "EquipmentKind",
     ),

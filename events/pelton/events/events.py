@@ -441,7 +441,6 @@ DomainEvent = (
     | StepStarted
     | StepCompleted
     | StepFailed
-    | CallRuled
     | ValueRecorded
     | UsageReported
     | TimerSet
@@ -471,7 +470,7 @@ DomainEvent = (
 )
 """The events of contexts and agents."""
 
-AnyEvent = DomainEvent | AccessEvent | AnyPushEvent | AnyMemoryEvent | AnySessionEvent
+AnyEvent = DomainEvent | CallRuled | AccessEvent | AnyPushEvent | AnyMemoryEvent | AnySessionEvent
 
 EVENTS: Final[tuple[type[AnyEvent], ...]] = AnyEvent.__args__
 """All events, in the order of the documentation."""

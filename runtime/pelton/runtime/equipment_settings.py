@@ -37,7 +37,11 @@ class PolicySettings(Section, frozen=True, kw_only=True):
     ] = msgspec.field(default_factory=dict[str, dict[str, Any]])
     max_steps: Annotated[int | None, Meta(description="How many steps a task may take.")] = 10_000
     max_delegations: Annotated[
-        int, Meta(ge=0, description="How often a task may hand work to other agents. 0: as many as it likes.")
+        int,
+        Meta(
+            ge=0,
+            description="How often a task may hand work to other agents. 0: as often as it likes.",
+        ),
     ] = 1_000
     max_tokens: Annotated[
         int | None,

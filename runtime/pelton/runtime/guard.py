@@ -366,6 +366,7 @@ class Guard:
             attempt=self._attempt,
             key=matter.key,
             name=matter.name,
+            time=self._recorder.now(),
             content=content,
         )
 

@@ -53,6 +53,8 @@ class Occasion(msgspec.Struct, frozen=True, kw_only=True):
     """What it is about: the key of a step, or where a text is said."""
     name: str = ""
     """The name of the step; of one that calls a tool, the tool's."""
+    time: str = ""
+    """When, as the log has it (RFC 3339)."""
     content: Any = None
     options: dict[str, Any] = {}
     """What the settings say to the hook."""
@@ -101,9 +103,9 @@ class Hook:
                 said = await self.run(msgspec.structs.replace(occasion, options=dict(self.options)))
             reply = _reply(said, occasion.point)
             if reply.change is not msgspec.UNSET and "change" not in self.may:
-                raise HookFailed("it may not change anything")  # noqa: TRY301  its mode decides
+                raise HookFailed("it may not change anything")
             if reply.ruling is Ruling.ASK and "ask" not in self.may:
-                raise HookFailed("it may not have people asked")  # noqa: TRY301
+                raise HookFailed("it may not have people asked")
             return reply, False
         except Exception as error:  # noqa: BLE001  whatever it fails with, its mode decides
             why = f"{type(error).__name__}: {error}".rstrip(": ")
@@ -166,7 +168,7 @@ def hook(
 
 def _found(name: str, reference: str, folder: Path | None) -> Callable[[Occasion], Any]:
     if folder is not None:
-        return function(folder, reference)
+        return cast("Callable[[Occasion], Any]", function(folder, reference))
     if ":" in reference:
         found = named(reference)
     else:

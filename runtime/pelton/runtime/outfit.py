@@ -8,9 +8,9 @@ from typing import Final
 
 from pelton.events.equipment import Equipment
 from pelton.events.ruling import Point
+from pelton.runtime.equipment_settings import PolicySettings
 from pelton.runtime.hooks import Hook
 from pelton.runtime.policies import Policy
-from pelton.runtime.equipment_settings import PolicySettings
 from pelton.runtime.skills import Skill
 
 

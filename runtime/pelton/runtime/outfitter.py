@@ -10,14 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import structlog
 
 from pelton.events.envelope import digest, encode
 from pelton.events.equipment import Equipment, EquipmentKind
 from pelton.events.errors import InvalidInput, PeltonError
 from pelton.runtime import plugin as plugins
-from pelton.runtime.equipment_settings import EquipmentSettings, HookSettings, PolicySettings
+from pelton.runtime.equipment_settings import EquipmentSettings, HookSettings
 from pelton.runtime.hooks import Hook, hook
 from pelton.runtime.outfit import STANDARD, Outfit
 from pelton.runtime.plugin import Plugin, PluginRefused
@@ -103,9 +102,9 @@ def outfit(given: Sequence[EquipmentSettings], store: Path) -> Outfit:
             version = found.manifest.version
             loaded.append(_piece(EquipmentKind.PLUGIN, name, found.digest, version))
         policies.append(Policy(settings.policy))
-        for name, wanted in settings.hooks.items():
-            hooks.append(hook(name, wanted, place=len(hooks)))
-            loaded.append(_piece(EquipmentKind.HOOK, name, _hook_digest(wanted)))
+        for name, own in settings.hooks.items():
+            hooks.append(hook(name, own, place=len(hooks)))
+            loaded.append(_piece(EquipmentKind.HOOK, name, _hook_digest(own)))
         _add(skills, [Path(each) for each in settings.skills])
     if len({each.name for each in hooks}) < len(hooks):
         raise InvalidInput("two hooks have the same name", field="hooks")
@@ -157,7 +156,7 @@ def _watched(given: Sequence[EquipmentSettings]) -> Iterator[Path]:
     for settings in given:
         for wanted in settings.hooks.values():
             yield from map(Path, filter(None, (wanted.run.rpartition(":")[0], *wanted.command)))
-        yield from (Path(rule) for rule in settings.policy.rules.values() if len(rule) < 256)  # noqa: PLR2004  no name of a file is longer
+        yield from (Path(rule) for rule in settings.policy.rules.values() if len(rule) < 256)
         yield from (Path(each) / FILE for each in settings.skills)
         for each in settings.plugins.values():
             if each.path:
@@ -170,5 +169,3 @@ def _stamp(path: Path) -> tuple[str, int, int, int]:
     except (OSError, ValueError):
         return str(path), 0, 0, 0
     return str(path), found.st_ino, found.st_size, found.st_mtime_ns
-
-

@@ -163,7 +163,9 @@ def _own(name: str) -> Plugin:
     """Return a plugin that comes with pelton, which needs no pin."""
     folder = Path(__file__).parent / "plugins" / name.replace("-", "_")
     if not re.fullmatch(r"[a-z0-9-]+", name) or not (folder / FILE).is_file():
-        raise InvalidInput(f"no plugin {name!r} comes with pelton: give its `path`", field="plugins")
+        raise InvalidInput(
+            f"no plugin {name!r} comes with pelton: give its `path`", field="plugins"
+        )
     return Plugin(manifest=manifest_of(folder), digest=digest_of(folder), folder=folder)
 
 

@@ -57,6 +57,7 @@ async def receive(
                 turn=0,
                 attempt=1,
                 key=command.id,
+                time=time,
                 content={"text": text_of(event.message.parts), "metadata": command.data.metadata},
             )
         )

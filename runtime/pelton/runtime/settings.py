@@ -37,8 +37,8 @@ from pelton.runtime.auth_settings import (
     TenantSettings,
     TlsSettings,
 )
-from pelton.runtime.memory_settings import MemorySettings
 from pelton.runtime.equipment_settings import EquipmentSettings
+from pelton.runtime.memory_settings import MemorySettings
 from pelton.runtime.privacy_settings import EncryptionSettings, RedactionSettings
 from pelton.runtime.process_settings import LogSettings, ProjectionSettings
 from pelton.runtime.push_settings import PushSettings

@@ -162,6 +162,8 @@ def describe(event: AnyEvent) -> str:
         return _memory(event)
     if isinstance(event, AnySessionEvent):
         return _session(event)
+    if isinstance(event, CallRuled):
+        return _ruled(event)
     return _access(event) if isinstance(event, AccessEvent) else _told(event)
 
 
@@ -214,10 +216,6 @@ def _told(event: DomainEvent) -> str:
             return _schedule(event)
         case TurnStarted() | AttemptEnded() | TurnEnded():
             return _turn(event)
-        case CallRuled():
-            changed, why = ", changed" if event.changed else "", f": {_cut(event.reason)}"
-            said = f"{event.ruling}{changed}{why if event.reason else ''}"
-            return f"{event.point} {event.key} by {event.by}: {said}"
         case StepStarted() | StepCompleted() | StepFailed() | ValueRecorded() | UsageReported():
             return _step(event)
         case _:
@@ -250,6 +248,12 @@ def _step(event: StepStarted | StepCompleted | StepFailed | ValueRecorded | Usag
             return f"{event.key} = {_cut(msgspec.json.encode(event.value).decode())}"
         case UsageReported():
             return _usage(event)
+
+
+def _ruled(event: CallRuled) -> str:
+    said = f"{event.ruling}, changed" if event.changed else str(event.ruling)
+    why = f": {_cut(event.reason)}" if event.reason else ""
+    return f"{event.point} {event.key} by {event.by}: {said}{why}"
 
 
 def _usage(event: UsageReported) -> str:

@@ -7,7 +7,6 @@ process dies right after it was written.
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -24,7 +23,6 @@ def write(occasion: Occasion) -> None:
         raise InvalidInput("the audit trail has no `file`", field="file")
     said = msgspec.to_builtins(occasion)
     line = {key: each for key, each in said.items() if key not in {"content", "options"}}
-    line["time"] = datetime.now(UTC).isoformat()
     line["content"] = digest(encode(occasion.content))
     opened = os.open(Path(file), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:

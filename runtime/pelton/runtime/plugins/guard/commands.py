@@ -26,7 +26,9 @@ _ASKED: Final = {
     "it runs what it fetches": r"\b(?:curl|wget)\b[^|\n]*\|\s*(?:sudo\s+)?(?:ba|z|da)?sh\b",
     "it rewrites what others have": r"\bgit\s+push\b[^\n]*(?:--force\b|\s-f\b)",
     "it throws work away": r"\bgit\s+(?:reset\s+--hard|clean\s+-\S*f)",
-    "it drops a table or a database": r"(?i)\b(?:drop\s+(?:table|database|schema)|truncate\s+table)\b",
+    "it drops a table or a database": (
+        r"(?i)\b(?:drop\s+(?:table|database|schema)|truncate\s+table)\b"
+    ),
     "it deletes all rows": r"(?i)\bdelete\s+from\s+\w+\s*(?:;|$)",
     "it acts as root": r"\bsudo\b",
     "it stops the machine": r"\b(?:shutdown|reboot|halt|poweroff)\b",
@@ -54,7 +56,7 @@ def texts(content: Any) -> Iterator[str]:
         for each in cast("dict[str, Any]", content).values():
             yield from texts(each)
     elif isinstance(content, list):
-        many = cast("list[Any]", content)
+        many: list[Any] = content
         if many and all(isinstance(each, str) for each in many):
             yield " ".join(many)
         else:

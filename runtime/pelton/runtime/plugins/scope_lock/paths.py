@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 from pelton.events.ruling import Ruling
 from pelton.runtime.hooks import Occasion, Reply
 
-_NAMES: Final = re.compile(r"(?i)(?:.*_)?(?:path|paths|file|files|filename|folder|dir|directory|cwd)")
+_NAMES: Final = re.compile(r"(?i)(?:.*_)?(?:paths?|files?|filename|folder|dir|directory|cwd)")
 _PATH: Final = re.compile(r"^(?:/|~|\.\.)|(?:^|/)\.\.(?:/|$)")
 
 
@@ -39,5 +39,6 @@ def paths(content: Any, name: str = "") -> Iterator[str]:
         for key, each in cast("dict[str, Any]", content).items():
             yield from paths(each, key)
     elif isinstance(content, list):
-        for each in cast("list[Any]", content):
+        many: list[Any] = content
+        for each in many:
             yield from paths(each, name)
