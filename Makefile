@@ -77,6 +77,11 @@ types: $(VENV)/.ready
 cov: $(VENV)/.ready
 	@$(BIN)/python -m pytest -n auto --cov --cov-report=term --cov-report=html $(PYTEST_ARGS)
 
+## cov-core: the tests of events and projections, which fail if these are covered less than they were
+cov-core: $(VENV)/.ready
+	@$(BIN)/python -m pytest -n $(or $(WORKERS),3) --dist worksteal tests/events tests/projections \
+		--cov=events --cov=projections --cov-report=term --cov-fail-under=92 $(PYTEST_ARGS)
+
 ## accepted: which acceptance statements are proved, and by which tests
 accepted: $(VENV)/.ready
 	@$(BIN)/python -m pytest --accepted -q
@@ -96,6 +101,10 @@ fuzz: $(VENV)/.ready
 ## recovery: kill each part KILLS=20 times and print how soon work goes on (a minute for three)
 recovery: $(VENV)/.ready
 	@$(BIN)/python -m tests.recovery --kills $(or $(KILLS),20)
+
+## soak: load and kill for hours, and fail if something grows: make soak MINUTES=480 RATE=50 (G14)
+soak: $(VENV)/.ready
+	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),480) --rate $(or $(RATE),50)
 
 ## bench: measure requests, appends and rebuilds against their yardsticks (minutes)
 bench: $(VENV)/.ready
@@ -174,4 +183,4 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 		pip --require-hashes -r requirements.lock; pip --no-deps --no-build-isolation -e .; fi
 	@touch $@
 
-.PHONY: demo conformance-agent test test-slow test-browser node check lint format imports types cov accepted simulate chaos fuzz recovery bench bench-turns bench-fold bench-fairness bench-redaction bench-streams schemas lock image test-image secrets setup clean help
+.PHONY: demo conformance-agent test test-slow test-browser node check lint format imports types cov cov-core accepted simulate chaos fuzz recovery soak bench bench-turns bench-fold bench-fairness bench-redaction bench-streams schemas lock image test-image secrets setup clean help

@@ -342,6 +342,17 @@ def test_every_threat_has_a_test_or_a_reason() -> None:
         assert list(proofs(known)), known
 
 
+@pytest.mark.accepts("AS-71")
+def test_what_is_risky_is_tried_and_can_be_turned_off() -> None:
+    """Authorisation, leaks between tenants, webhooks, tools: there are tests of what must fail."""
+    for threat in ("S4", "S5", "S8", "S10", "S13"):
+        assert list(proofs(threat)), threat
+    _, _, section = text_of("operations.md").partition("\n## Turning things off\n")
+    flags = re.findall(r"^\| [^|]+ \| `(?P<path>[a-z0-9_.]+)` \|", section, re.MULTILINE)
+    assert len(flags) >= 10
+    assert set(flags) <= {setting.path for setting in settings()}
+
+
 # What it names there is
 
 

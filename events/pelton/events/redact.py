@@ -216,10 +216,10 @@ class Redactor:
         return any(pattern.fullmatch(secret) for pattern in self._allow)
 
     def _any(self, value: object, depth: int) -> object:
-        if isinstance(value, str):
-            return value if isinstance(value, enum.Enum) else self.text(value)
         if isinstance(value, msgspec.Struct):
             return self._struct(value, depth)
+        if isinstance(value, str):
+            return value if isinstance(value, enum.Enum) else self.text(value)
         if not isinstance(value, dict | list | tuple):
             return value
         if depth >= DEEPEST:
@@ -229,8 +229,13 @@ class Redactor:
         return self._items(cast("Sequence[object]", value), depth)
 
     def _items(self, items: Sequence[object], depth: int) -> Sequence[object]:
-        made = [self._any(item, depth + 1) for item in items]
-        if all(new is old for new, old in zip(made, items, strict=True)):
+        made: list[object] | None = None
+        for place, old in enumerate(items):
+            new = self._any(old, depth + 1)
+            if new is not old:
+                made = made or list(items)
+                made[place] = new
+        if made is None:
             return items
         return made if isinstance(items, list) else tuple(made)
 
@@ -238,6 +243,8 @@ class Redactor:
         changes: dict[str, object] = {}
         for name in _content(type(value)):
             old = getattr(value, name)
+            if not old:  # most of what may be left out is
+                continue
             if name == "raw":
                 new = self._raw(old)
             elif name == "content" and getattr(value, "media_type", "") == JSON:
