@@ -56,6 +56,7 @@ from pelton.events.events import (
     ValueRecorded,
 )
 from pelton.events.ids import derive, task_id
+from pelton.events.ruling import CallRuled, Point, Ruling
 from pelton.events.session import (
     SessionEntry,
     SessionInvalidated,
@@ -406,6 +407,15 @@ class Story:
         self.commit(SessionInvalidated(task_id=self.task.id, number=session.number, reason=reason))
 
     # Turns that outlive their attempts
+
+    def rule(self, key: str, by: str, ruling: Ruling, **more: Any) -> None:
+        """Record what somebody has said of the call of a tool."""
+        point = Point.TOOL_BEFORE
+        self.commit(
+            CallRuled(
+                task_id=self.task.id, point=point, key=key, by=by, ruling=ruling, call="0a", **more
+            )
+        )
 
     def value(self, name: str, value: object) -> str:
         """Record a value that every attempt gets alike."""

@@ -116,6 +116,8 @@ _OWN: Final = (
         "SessionEntry",
         "Stage",
         "StepKind",
+        "Ruling",
+        "Point",
         "Equipment",
         "EquipmentKind",
     ),

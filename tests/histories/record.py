@@ -181,6 +181,7 @@ def _task(task: TaskFold) -> Any:
             "received": dict(turn.received),
             "over": turn.over,
             "failures": turn.failures,
+            **({"rulings": dict(turn.rulings)} if turn.rulings else {}),
             "progress": list(turn.progress),
             "artifacts": list(turn.artifacts),
         },

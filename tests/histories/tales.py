@@ -22,6 +22,7 @@ from pelton.events.events import (
     TaskStatusUpdated,
 )
 from pelton.events.ids import task_id
+from pelton.events.ruling import Ruling
 from pelton.events.session import SessionEntry, SessionReason
 from tests.histories.aggregates import (
     a_key,
@@ -365,6 +366,21 @@ def usage() -> Tape:
     return story.tape
 
 
+def rulings() -> Tape:
+    """A tool that a hook changes and a person is asked about, and one that a policy denies."""
+    story = Story()
+    story.send("pay")
+    story.begin()
+    story.rule("tool pay#1", "halve", Ruling.ALLOW, changed=True, change={"amount": 2})
+    reason, who = "It is money.", ("boss",)
+    story.rule("tool pay#1", "policy rule money", Ruling.ASK, reason=reason, approvers=who)
+    key = story.step("tool pay")
+    story.done(key, "paid 2")
+    story.again()
+    story.rule("tool burn#1", "policy", Ruling.DENY, reason="The tool is not among them.")
+    return story.tape
+
+
 TALES: Final[dict[str, Callable[[], Tape]]] = {
     "short-turns": short_turns,
     "attempts": attempts,
@@ -386,6 +402,7 @@ TALES: Final[dict[str, Callable[[], Tape]]] = {
     "erasures": erasures,
     "framework-sessions": framework_sessions,
     "usage": usage,
+    "rulings": rulings,
     "teams": teams,
     "starts": starts,
     "memories": memories,

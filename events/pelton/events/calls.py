@@ -8,25 +8,26 @@ part of it, for the log has their hash alone.
 from __future__ import annotations
 
 import enum
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 import msgspec
 
 from pelton.events.a2a import text_of
 from pelton.events.commit import Commit
+from pelton.events.done import NOTHING, Done, noted, tools_of
 from pelton.events.events import (
     UNIT,
+    AnyEvent,
     MessageReceived,
     QuestionAnswered,
     StepStarted,
     TaskDelegated,
     TaskEvent,
     TaskSubmitted,
-    TurnStarted,
-    UsageReported,
 )
+from pelton.events.ruling import Ruling as Ruling  # noqa: PLC0414  what is said of calls
+from pelton.events.step import StepKind
 
 
 class Kind(enum.StrEnum):
@@ -38,16 +39,6 @@ class Kind(enum.StrEnum):
     """An agent hands work to another one."""
     MESSAGE = "message"
     """Somebody says something to an agent: a client, a person, or an agent that delegates."""
-
-
-class Ruling(enum.StrEnum):
-    """What a policy says of a call."""
-
-    ALLOW = "allow"
-    ASK = "ask"
-    """A person is asked first."""
-    DENY = "deny"
-    """It does not happen."""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +60,13 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """Which turn of the task, from 1; 0 for a message that comes before one."""
     time: datetime
     """When, as the log has it, in UTC."""
+    step: str = ""
+    """What a step calls: `model`, `tool` or `code`; else empty."""
+    tool: str = ""
+    """The name of the tool that a step calls, if it calls one."""
+    heard: tuple[str, ...] = ()
+    """Where the texts are from that have come to the conversation before, sorted: `client`,
+    `agent:<name>`, `remote:<url>`, `tool:<name>`, `memory`."""
     idempotent: bool = True
     """Whether a step says that it may run twice."""
     depth: int = 0
@@ -77,6 +75,12 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """How many calls of this kind and name the task has made before."""
     calls: int = 0
     """How many steps and delegations the task has made before."""
+    steps: int = 0
+    """How many steps the task has made before."""
+    delegations: int = 0
+    """How many delegations the task has made before."""
+    seconds: float = 0.0
+    """How long ago the task was opened, in seconds."""
     tokens: int = 0
     """How many the task has reported before, of input and output."""
     cost: float = 0.0
@@ -88,78 +92,96 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         return {"call": {**members, "kind": self.kind.value}}
 
 
-class _Done(msgspec.Struct):
-    """What a task has done so far."""
-
-    depth: int = 0
-    turn: int = 0
-    tokens: int = 0
-    cost: int = 0
-    keys: set[str] = msgspec.field(default_factory=set[str])
-    made: Counter[tuple[Kind, str]] = msgspec.field(default_factory=Counter[tuple[Kind, str]])
-
-    @property
-    def calls(self) -> int:
-        """How many steps and delegations it has made."""
-        return sum(number for (kind, _), number in self.made.items() if kind is not Kind.MESSAGE)
-
-
 class Calls:
     """The calls of one context, from its commits in order. A step that runs again is one call."""
 
     def __init__(self, agent: str, context_id: str) -> None:
         self._agent, self._context = agent, context_id
-        self._tasks: dict[str, _Done] = {}
+        self._tasks: dict[str, Done] = {}
 
     def take(self, commit: Commit) -> Iterator[Call]:
         """Yield the calls that a commit begins, each as things were before it."""
         for event in commit.data.events:
             if not isinstance(event, TaskEvent):
                 continue
-            done = self._tasks.setdefault(event.task_id, _Done())
-            if (kind := _kind(event, done)) is None:
-                continue
-            name, message = _name(event), getattr(event, "message", None)
-            yield Call(
-                kind=kind,
+            done = self._tasks.get(event.task_id, NOTHING)
+            yield from calls_of(
+                event,
+                done,
                 agent=self._agent,
-                name=name,
-                text=text_of(message.parts) if message is not None else "",
-                principal=commit.actor,
                 context=self._context,
-                task=event.task_id,
-                turn=done.turn,
+                principal=commit.actor,
                 time=datetime.fromisoformat(commit.time),
-                idempotent=not isinstance(event, StepStarted) or event.idempotent,
-                depth=done.depth,
-                before=done.made[kind, name],
-                calls=done.calls,
-                tokens=done.tokens,
-                cost=done.cost / UNIT,
+                heard=heard(self._tasks.values()),
             )
-            done.made[kind, name] += 1
+            self._tasks[event.task_id] = noted(done, event, commit.time)
 
 
-def _kind(event: TaskEvent, done: _Done) -> Kind | None:
-    """Return what kind of call an event begins, if it does, and take in what it says else."""
+def heard(tasks: Iterable[Done]) -> tuple[str, ...]:
+    """Return where the texts are from that tasks of a context have been told."""
+    return tuple(sorted(frozenset[str]().union(*(done.heard for done in tasks))))
+
+
+def calls_of(
+    event: AnyEvent,
+    done: Done,
+    *,
+    agent: str,
+    context: str,
+    principal: str,
+    time: datetime,
+    heard: tuple[str, ...],
+) -> Iterator[Call]:
+    """Yield the calls that an event is, as things were before it: one, of most that are any.
+
+    A step that calls several tools is one call of each.
+    """
+    kind = _kind(event, done)
+    if kind is None or not isinstance(event, TaskEvent):
+        return
+    name, message = _name(event), getattr(event, "message", None)
+    delegation = getattr(event, "delegation", None)
+    step = event if isinstance(event, StepStarted) else None
+    call = Call(
+        kind=kind,
+        agent=agent,
+        name=name,
+        text=text_of(message.parts) if message is not None else "",
+        principal=principal,
+        context=context,
+        task=event.task_id,
+        turn=done.turn,
+        time=time,
+        step=step.kind.value if step else "",
+        heard=heard,
+        idempotent=step is None or step.idempotent,
+        depth=len(delegation.chain) if delegation is not None else done.depth,
+        before=done.made.get(f"{kind}:{name}", 0),
+        calls=done.calls,
+        steps=done.of(Kind.STEP),
+        delegations=done.of(Kind.DELEGATION),
+        seconds=(time - datetime.fromisoformat(done.began)).total_seconds() if done.began else 0.0,
+        tokens=done.tokens,
+        cost=done.cost / UNIT,
+    )
+    if step is None or step.kind is not StepKind.TOOL:
+        yield call
+        return
+    for tool in tools_of(name):
+        yield msgspec.structs.replace(call, tool=tool)
+
+
+def _kind(event: AnyEvent, done: Done) -> Kind | None:
+    """Return what kind of call an event begins, if it does."""
     match event:
-        case TurnStarted() if event.turn != done.turn:
-            done.turn, done.keys = event.turn, set()
-        case UsageReported():
-            done.tokens += event.input_tokens + event.output_tokens
-            done.cost += event.cost
-        case StepStarted() if event.key not in done.keys:
-            done.keys.add(event.key)
+        case StepStarted() if event.key not in done.steps:
             return Kind.STEP
         case TaskDelegated():
             return Kind.DELEGATION
         case TaskSubmitted() | MessageReceived() | QuestionAnswered():
-            if event.delegation is not None:
-                done.depth = len(event.delegation.chain)
             return Kind.MESSAGE
         case _:
-            pass
-    return None
+            return None
 
 
 def _name(event: TaskEvent) -> str:

@@ -23,6 +23,7 @@ from pelton.events.a2a import (
 )
 from pelton.events.commit import Commit
 from pelton.events.delegation import Delegation, elsewhere
+from pelton.events.done import COUNTED, NOTHING, Done, Used, noted
 from pelton.events.envelope import digest
 from pelton.events.errors import DamagedRecord, IllegalTransition
 from pelton.events.events import (
@@ -58,26 +59,14 @@ POSITION: Final = "pelton/position"
 """The member of a submitted task's metadata that tells its place among those that wait (AS-49)."""
 
 
-class Used(msgspec.Struct, frozen=True):
-    """What was reported of what something took: how often, tokens, and money in billionths."""
-
-    calls: int = 0
-    tokens: int = 0
-    cost: int = 0
-
-    def plus(self, event: UsageReported) -> Used:
-        """Return it with what one more event reports."""
-        tokens = event.input_tokens + event.output_tokens
-        return Used(self.calls + 1, self.tokens + tokens, self.cost + event.cost)
-
-
 class TaskFold(msgspec.Struct, frozen=True, kw_only=True):
     """A task as its events make it. `sequence` counts them: the position in the task's stream.
 
     `delegation` is who waits for it, if a task does; `orphans` are the tasks that it had delegated
     and does not wait for any more; `redriven` is the id of the task that does it again after it
     failed. `position` is the place of a task that is foreseen among the messages that wait in its
-    context, from 1. `used` is what its turns have reported of what they took.
+    context, from 1. `used` is what its turns have reported of what they took, `done` counts what it
+    has done.
     """
 
     id: str
@@ -97,6 +86,7 @@ class TaskFold(msgspec.Struct, frozen=True, kw_only=True):
     turn: Turn | None = None
     answer: Message | None = None
     used: Used = Used()
+    done: Done = NOTHING
 
     @property
     def ended(self) -> bool:
@@ -333,7 +323,8 @@ def _take(draft: _Draft, event: AnyEvent, commit: Commit) -> None:
         draft.session = take(draft.session, event)
     else:
         after = _task(before, event, commit)
-    task = draft.tasks[before.id] = replace(after, sequence=before.sequence + 1)
+    done = noted(before.done, event, commit.time) if isinstance(event, COUNTED) else before.done
+    task = draft.tasks[before.id] = replace(after, sequence=before.sequence + 1, done=done)
     if isinstance(event, _TURN_EVENTS):
         _held(draft, task)
     if (said := _said(event)) is not None:
@@ -368,6 +359,7 @@ def _submitted(draft: _Draft, event: TaskSubmitted, commit: Commit) -> None:
         delegation=event.delegation,
         history=(event.message,),
         metadata=event.metadata,
+        done=noted(NOTHING, event, commit.time),
     )
     draft.messages.append(event.message)
 

@@ -21,6 +21,7 @@ from pelton.events.failure import FailureClass as FailureClass  # noqa: PLC0414
 from pelton.events.memory import AnyMemoryEvent
 from pelton.events.presence import AgentStatus, Fact
 from pelton.events.push import AnyPushEvent
+from pelton.events.ruling import CallRuled
 from pelton.events.schedule import Schedule
 from pelton.events.session import AnySessionEvent
 from pelton.events.start import AnyStartEvent
@@ -449,7 +450,13 @@ DomainEvent = (
 """The events of contexts and agents."""
 
 AnyEvent = (
-    DomainEvent | AnyStartEvent | AccessEvent | AnyPushEvent | AnyMemoryEvent | AnySessionEvent
+    DomainEvent
+    | AnyStartEvent
+    | CallRuled
+    | AccessEvent
+    | AnyPushEvent
+    | AnyMemoryEvent
+    | AnySessionEvent
 )
 
 EVENTS: Final[tuple[type[AnyEvent], ...]] = AnyEvent.__args__

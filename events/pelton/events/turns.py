@@ -35,6 +35,7 @@ from pelton.events.events import (
     UsageReported,
     ValueRecorded,
 )
+from pelton.events.ruling import CallRuled
 
 W = TypeVar("W", "Timer", "Question", "Delegated")
 
@@ -102,7 +103,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     commands. `over` tells how the last attempt ended, None while it runs, as far as the log knows;
     `news` that something has come since that a turn may wait for. `failures` counts the attempts in
     a row that failed or died without progress. `used` are the keys under which it has reported
-    usage.
+    usage; `rulings` what was decided, by what it is about: `<point>:<key>`.
     """
 
     number: int
@@ -124,6 +125,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     news: bool = False
     failures: int = 0
     used: frozenset[str] = frozenset()
+    rulings: dict[str, tuple[CallRuled, ...]] = {}
 
     @property
     def asked(self) -> dict[str, Question]:
@@ -209,9 +211,8 @@ def advance(turn: Turn, event: TaskEvent) -> Turn:
             return replace(turn, values={**turn.values, event.key: event.value})
         case UsageReported():
             return replace(turn, used=turn.used | {event.key})
-        case TimerSet():
-            timer = Timer(due=event.due)
-            return replace(turn, timers={**turn.timers, event.key: timer})
+        case TimerSet() | CallRuled():
+            return _set(turn, event)
         case TimerFired():
             timer = replace(_of(turn.timers, event.key), done=True)
             turn = replace(turn, timers={**turn.timers, event.key: timer})
@@ -247,6 +248,14 @@ def advance(turn: Turn, event: TaskEvent) -> Turn:
             return _moved(turn)
         case _:
             raise IllegalTransition(f"{type(event).__name__} means nothing to a turn")
+
+
+def _set(turn: Turn, event: TimerSet | CallRuled) -> Turn:
+    if isinstance(event, TimerSet):
+        return replace(turn, timers={**turn.timers, event.key: Timer(due=event.due)})
+    about = f"{event.point}:{event.key}"
+    ruled = (*turn.rulings.get(about, ()), event)
+    return replace(turn, rulings={**turn.rulings, about: ruled})
 
 
 def _moved(turn: Turn) -> Turn:

@@ -25,6 +25,7 @@ from pelton.events.schedule import Schedule
 from pelton.runtime.slots import check_times
 
 if TYPE_CHECKING:
+    from pelton.runtime.outfit import Outfit
     from pelton.runtime.turn import Turn
 
 ENTRY_POINTS: Final = "pelton.agents"
@@ -97,7 +98,8 @@ class Agent:
 
     `schedules` are those that its code asks for; `initial` is what it is told once, when a life of
     it begins; `options` is JSON that its turns get (`Turn.options`), such as its model and prompt;
-    `team` is whose memory it shares, if its code names one. An executor enters what `opened`
+    `team` is whose memory it shares, if its code names one. `outfit` gives what an attempt goes by
+    that begins now; without, that is `outfit.STANDARD`. An executor enters what `opened`
     returns before it serves the agent, and leaves it when no turn of its runs any more: what the
     agent needs as long as it is served. `health` looks whether that is to be had. `checked` says
     that all it needs was looked for before it was loaded, as its file says (`agent_file`).
@@ -113,11 +115,22 @@ class Agent:
     opened: Callable[[], AbstractAsyncContextManager[object]] = nullcontext
     health: Callable[[], Awaitable[Health]] = well
     checked: bool = False
+    outfit: Callable[[], Outfit] | None = None
 
     @property
     def name(self) -> str:
         """The slug that subjects and paths use."""
         return self.profile.name
+
+    def fitted(self) -> Outfit:
+        """Return what an attempt goes by that begins now.
+
+        Raises:
+            PeltonError: it cannot be had as it must be.
+        """
+        from pelton.runtime.outfit import STANDARD  # noqa: PLC0415  it needs agents to be there
+
+        return STANDARD if self.outfit is None else self.outfit()
 
 
 @overload

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from pelton.events.a2a import Message, Role, TaskState, TaskStatus
@@ -27,6 +28,7 @@ from pelton.events.events import (
     TurnStarted,
 )
 from pelton.events.presence import AgentStatus
+from pelton.events.ruling import CallRuled
 from pelton.events.schedules import Schedules
 from pelton.events.turns import Turn
 from pelton.runtime.agents import Terms
@@ -38,6 +40,7 @@ from pelton.runtime.memories import Memories
 from pelton.runtime.model_gateway import ModelGateway
 from pelton.runtime.observer import UNOBSERVED, Observer
 from pelton.runtime.outbox import Outbox
+from pelton.runtime.outfit import Outfit
 from pelton.runtime.patience import patiently
 from pelton.runtime.prompts import Prompts
 from pelton.runtime.roster import Roster
@@ -100,7 +103,8 @@ class Assignment(NamedTuple):
 
     `opening` are the events that begin the attempt, `earlier` is the task as earlier attempts have
     left it, if there were any. `command` is the stream sequence of the command that is decided with
-    the first commit, `after` the one from which on others may be about the running turn.
+    the first commit, `after` the one from which on others may be about the running turn. `outfit`
+    is what it goes by.
     """
 
     id: str
@@ -117,6 +121,9 @@ class Assignment(NamedTuple):
     after: int
     deadline: str
     delegation: Delegation | None
+    outfit: Outfit
+    rulings: Mapping[str, tuple[CallRuled, ...]] = MappingProxyType({})
+    """What was decided on it where it was recorded, if it only runs again."""
 
 
 def begin(
@@ -127,10 +134,13 @@ def begin(
     *,
     terms: Terms,
     host: Host,
+    outfit: Outfit,
+    rulings: Sequence[CallRuled] = (),
 ) -> Assignment:
     """Return the first attempt of the turn that a decided message begins.
 
     `decided` begins with `TaskSubmitted` or `MessageReceived`; `sequence` is the command's.
+    `rulings` are what was said of the message.
     """
     received = decided[0]
     assert isinstance(received, TaskSubmitted | MessageReceived)
@@ -152,6 +162,7 @@ def begin(
         message_id=received.message.message_id,
         executor=host.executor,
         deadline=deadline,
+        equipment=outfit.equipment,
     )
     working = TaskStatus(state=TaskState.WORKING, timestamp=rfc3339(now))
     return Assignment(
@@ -159,7 +170,7 @@ def begin(
         message=received.message,
         history=state.messages,
         metadata=metadata or {},
-        opening=(*decided, started, TaskStatusUpdated(task_id=task, status=working)),
+        opening=(*decided, started, *rulings, TaskStatusUpdated(task_id=task, status=working)),
         earlier=None,
         number=number,
         attempt=1,
@@ -169,10 +180,11 @@ def begin(
         after=sequence,
         deadline=deadline,
         delegation=received.delegation or (known.delegation if known else None),
+        outfit=outfit,
     )
 
 
-def go_on(state: Context, task: TaskFold, host: Host, now: str) -> Assignment:
+def go_on(state: Context, task: TaskFold, host: Host, now: str, outfit: Outfit) -> Assignment:
     """Return the next attempt of a turn that is open, with what has come of itself by `now`."""
     turn = task.turn
     assert turn is not None  # the caller has found it open
@@ -184,6 +196,7 @@ def go_on(state: Context, task: TaskFold, host: Host, now: str) -> Assignment:
         message_id=turn.message_id,
         executor=host.executor,
         deadline=turn.deadline,
+        equipment=outfit.equipment,
     )
     return Assignment(
         id=task.id,
@@ -200,6 +213,7 @@ def go_on(state: Context, task: TaskFold, host: Host, now: str) -> Assignment:
         after=state.handled,
         deadline=turn.deadline,
         delegation=task.delegation,
+        outfit=outfit,
     )
 
 

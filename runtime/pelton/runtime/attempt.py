@@ -37,6 +37,7 @@ from pelton.runtime.assignment import Assignment, Host
 from pelton.runtime.bulk import PatientBlobs
 from pelton.runtime.errand import Errand
 from pelton.runtime.failures import RecordedError, failure_of
+from pelton.runtime.guarding import after_turn, before_turn, guarding
 from pelton.runtime.log import Conflict
 from pelton.runtime.mailbox import Canceled, Interrupted, Mailbox
 from pelton.runtime.memory import TurnMemory
@@ -133,6 +134,7 @@ class Attempt:
             clock=lambda: host.log.now,
             chance=host.world.random,
         )
+        self._guard = guarding(task, self._recorder, self._blobs, writer.state, agent.name)
         open_ = task.earlier.turn if task.earlier else None
         self.delegates = open_ is not None and bool(open_.delegations)
         """Whether it has handed on work to other agents, or an earlier attempt has."""
@@ -234,6 +236,7 @@ class Attempt:
             deadline=task.deadline,
             chain=task.delegation.chain if task.delegation else (),
             options=self._agent.options,
+            guard=self._guard,
         )
 
     def _remember(self, steps: Steps) -> TurnMemory:
@@ -273,11 +276,13 @@ class Attempt:
             until=waits.until,
             agent=self._agent.name,
             observer=self._host.observer,
+            guard=self._guard,
         )
         return Tools(steps, waits)
 
     async def _call(self, turn: Turn) -> object:
         await turn.begin()
+        await before_turn(self._guard, turn)
         return await self._agent.run(turn)
 
     # What goes on beside the agent, once the turn outlives its first commit.
@@ -381,6 +386,7 @@ class Attempt:
             if (unasked := turn.unasked()) is not None:
                 raise unasked
             await self._recorder.settle()
+            await after_turn(self._guard, state, message)
         except asyncio.CancelledError:  # the agent cancelled itself: nobody else did
             kind, text = FailureClass.INTERNAL, "The agent was cancelled."
             return await self._fail(Failure(kind=kind, message=text))

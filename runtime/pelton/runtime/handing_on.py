@@ -32,6 +32,7 @@ class HandingOn(NamedTuple):
     number: int
     deadline: str
     chain: tuple[str, ...]
+    allow: Callable[[TaskDelegated], Awaitable[None]]
 
     async def delegate(
         self,
@@ -73,20 +74,19 @@ class HandingOn(NamedTuple):
         )
         message = replace(message, metadata=from_agent(message, self.agent, own))
         child = task or ("" if abroad else task_id(context_id, command_id))
-        outcome, failure = await self.waits.delegate(
-            TaskDelegated(
-                task_id=own,
-                key=key,
-                agent=agent,
-                context_id=context_id,
-                command_id=command_id,
-                child=child,
-                message=message,
-                chain=self.chain,
-                deadline=self._until(key, within),
-            ),
-            begun,
+        event = TaskDelegated(
+            task_id=own,
+            key=key,
+            agent=agent,
+            context_id=context_id,
+            command_id=command_id,
+            child=child,
+            message=message,
+            chain=self.chain,
+            deadline=self._until(key, within),
         )
+        await self.allow(event)
+        outcome, failure = await self.waits.delegate(event, begun)
         report = Report.of(agent, context_id, outcome)
         if report.state not in {TaskState.COMPLETED, TaskState.INPUT_REQUIRED}:
             raise DelegationFailed(report, failure)

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import NamedTuple
 
 import structlog
@@ -22,6 +23,7 @@ from pelton.events.reach import allowed
 from pelton.runtime.agents import Terms
 from pelton.runtime.assignment import Assignment
 from pelton.runtime.log import LogError
+from pelton.runtime.reception import Reception, receive
 from pelton.runtime.recorder import Closed, Recorder
 from pelton.runtime.waits import Waits
 from pelton.runtime.writer import Writer
@@ -108,10 +110,18 @@ class Mailbox:
                 await self._busy(command, sequence)
             return
 
+        now = self._recorder.now()
+        outfit = self._task.outfit
+        refusal, rulings = await receive(
+            outfit, state, command, decide(state, command, time=now), now
+        )
+
         def events(state: Context) -> Sequence[AnyEvent]:
             if not ahead(state, command):  # it was, until just now: it has its turn later
                 return ()
-            return decide(state, command, time=self._recorder.now())
+            if refusal is not None:
+                return (refusal,)
+            return (*decide(state, command, time=now), *rulings)
 
         await self._decide(command, sequence, events)
 
@@ -168,6 +178,25 @@ class Mailbox:
         """The messages that are for the running turn, and not taken yet."""
         return [command.data.message for command, _ in self._steering]
 
+    async def _received(self, command: SendMessage) -> Reception:
+        """Ask about a message that the running turn is to take."""
+        state = self._writer.state
+        foreseen = steer(state, command, self._task.id)
+        return await receive(self._task.outfit, state, command, foreseen, self._recorder.now())
+
+    def _take(
+        self,
+        taken: list[AnyEvent],
+        key: str,
+        command: SendMessage,
+        rulings: Sequence[AnyEvent],
+        state: Context,
+    ) -> Sequence[AnyEvent]:
+        """Let the running turn take a message; `taken` tells that it has."""
+        value = ValueRecorded(task_id=self._task.id, key=key, value=command.id)
+        taken += (*steer(state, command, self._task.id), value, *rulings)
+        return taken
+
     async def receive(self, key: str, *, within: float = 0.0) -> Message | None:
         """Take the next message that is for the running turn; every attempt gets the same ones.
 
@@ -187,15 +216,11 @@ class Mailbox:
             command, sequence = self._steering.popleft()
             taken: list[AnyEvent] = []
 
-            def take(
-                state: Context, command: SendMessage = command, taken: list[AnyEvent] = taken
-            ) -> Sequence[AnyEvent]:
-                value = ValueRecorded(task_id=self._task.id, key=key, value=command.id)
-                taken += (*steer(state, command, self._task.id), value)
-                return taken
-
             try:
-                await self._decide(command, sequence, take)
+                reception = await self._received(command)
+                if reception.refusal is None:
+                    take = partial(self._take, taken, key, command, reception.rulings)
+                    await self._decide(command, sequence, take)
             except InvalidInput:
                 continue  # it is refused when its turn comes
             if taken:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from pelton.events.context import Used
+from pelton.events.done import Used
 from pelton.events.turns import Step
 from pelton.runtime.bulk import Blobs
 from pelton.runtime.failures import AgentError

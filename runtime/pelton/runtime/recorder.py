@@ -13,6 +13,8 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from pelton.events.a2a import Artifact, Message, Part, TaskState, TaskStatus
 from pelton.events.commit import Origin
 from pelton.events.context import Context, TaskFold, join
@@ -48,6 +50,13 @@ WITHIN: Final = ":within "
 def aside(key: str) -> bool:
     """Whether a call is none that the agent's code asks for on every attempt."""
     return f":{TOOL}" in key or WITHIN in key
+
+
+Publish = Callable[[str, tuple[Part, ...]], Awaitable[tuple[Part, ...]]]
+
+
+def _nothing(_: AnyEvent) -> None:
+    """Take no note."""
 
 
 def _nobody(_: BaseException) -> None:
@@ -97,6 +106,10 @@ class Recorder:
         """The time as the log has it."""
         self.chance = chance
         """Where random numbers come from."""
+        self.note: Callable[[AnyEvent], None] = _nothing
+        """What is told of each event, as soon as it is to be written."""
+        self.publish: Publish | None = None
+        """What sees whole what clients are to read, before it is written."""
         self.state = TaskState.WORKING
         """The state in which progress leaves the task."""
         self._buffer: list[AnyEvent] = list(opening)
@@ -145,6 +158,7 @@ class Recorder:
         self._check()
         self._pulse.beat()
         self._buffer.append(event)
+        self.note(event)
         self.linger()
 
     def beat(self) -> None:
@@ -234,9 +248,9 @@ class Recorder:
         """Let a streamed text go on; see `_Text` for what an earlier attempt has said of it.
 
         With `anew` it begins once more: what of it was said before is replaced as this goes on.
-        Where content is sealed, it is written once it is complete.
+        Where content is sealed, or somebody is to see it first, it is written once it is complete.
         """
-        if self._blobs.seals:
+        if self._blobs.seals or self.publish is not None:
             said = "" if anew or artifact_id not in self._whole else self._whole[artifact_id][1]
             self._whole[artifact_id] = name, said + text
             if last:
@@ -255,6 +269,9 @@ class Recorder:
 
     async def artifact(self, artifact: Artifact) -> None:
         """Write a whole artifact, unless an earlier attempt has written the same."""
+        if self.publish is not None:
+            parts = await self.publish(artifact.artifact_id, artifact.parts)
+            artifact = replace(artifact, parts=parts)
         artifact = await offload(self._blobs, artifact)
         self._written.add(artifact.artifact_id)
         if self._recorded(artifact.artifact_id) != artifact:
@@ -326,7 +343,10 @@ class Recorder:
         await self._outlive()
         async with self._writing:
             await self._commit(self._taken(), self._origin)
-            await self._commit(decide(self._writer.state), origin or self._origin, ahead=command)
+            events = decide(self._writer.state)
+            await self._commit(events, origin or self._origin, ahead=command)
+        for event in events:
+            self.note(event)
 
     async def _write(self, last: Sequence[AnyEvent], *, ahead: int = 0) -> None:
         async with self._writing:

@@ -32,9 +32,11 @@ from pelton.runtime.auth_settings import (
     TenantSettings,
     TlsSettings,
 )
+from pelton.runtime.equipment_settings import EquipmentSettings
 from pelton.runtime.gateway_settings import GatewaySettings
 from pelton.runtime.memory_settings import MemorySettings
 from pelton.runtime.privacy_settings import EncryptionSettings, RedactionSettings
+from pelton.runtime.process_settings import LogSettings, ProjectionSettings
 from pelton.runtime.push_settings import PushSettings
 from pelton.runtime.setting_types import Address as Address  # noqa: PLC0414  who loads settings
 from pelton.runtime.setting_types import Secret as Secret  # noqa: PLC0414  needs these too
@@ -231,36 +233,8 @@ class ExecutorSettings(Section, frozen=True, kw_only=True):
     ] = 5.0
 
 
-class ProjectionSettings(Section, frozen=True, kw_only=True):
-    """The read models, which can be deleted at any time and are rebuilt from the log."""
-
-    file: Annotated[
-        str,
-        Meta(
-            min_length=1,
-            description="Name of their SQLite file in the data directory, or its absolute path.",
-        ),
-    ] = "projections.db"
-
-
-class LogSettings(Section, frozen=True, kw_only=True):
-    """What the processes say of themselves, on standard error."""
-
-    level: Annotated[
-        Literal["debug", "info", "warning", "error"],
-        Meta(description="The least severe kind of line that is written."),
-    ] = "info"
-    format: Annotated[
-        Literal["auto", "console", "json"],
-        Meta(
-            description="`console` for people, `json` for machines; `auto` is `console` on a"
-            " terminal and `json` elsewhere."
-        ),
-    ] = "auto"
-
-
-class Settings(Section, frozen=True, kw_only=True):
-    """All settings."""
+class Settings(EquipmentSettings, frozen=True, kw_only=True):
+    """All settings; those of equipment hold for all agents."""
 
     data: Annotated[
         str,
@@ -287,12 +261,27 @@ class Settings(Section, frozen=True, kw_only=True):
     client: ClientSettings = ClientSettings()
     executor: ExecutorSettings = ExecutorSettings()
     gateway: GatewaySettings = GatewaySettings()
+    agents: Annotated[
+        dict[str, EquipmentSettings],
+        Meta(
+            description="Equipment of single agents by name, beside that of all: tables"
+            " `[agents.NAME.policy]`, `[agents.NAME.hooks.HOOK]` and so on. In the variable it is a"
+            " JSON object."
+        ),
+    ] = msgspec.field(default_factory=dict[str, EquipmentSettings])
     memory: MemorySettings = MemorySettings()
     projections: ProjectionSettings = ProjectionSettings()
     redaction: RedactionSettings = RedactionSettings()
     encryption: EncryptionSettings = EncryptionSettings()
     log: LogSettings = LogSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+
+    @property
+    def equipment(self) -> EquipmentSettings:
+        """What all agents go by."""
+        return EquipmentSettings(
+            policy=self.policy, hooks=self.hooks, plugins=self.plugins, skills=self.skills
+        )
 
     @property
     def directory(self) -> Path:

@@ -11,7 +11,7 @@ import inspect
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 import structlog
@@ -35,6 +35,7 @@ from pelton.events.turns import Step
 from pelton.events.turns import Turn as TurnFold
 from pelton.runtime.bulk import THRESHOLD, Blobs
 from pelton.runtime.failures import NondeterminismError, StepError, failure_of
+from pelton.runtime.guard import PREFIX, Guard
 from pelton.runtime.observer import UNOBSERVED, Observer
 from pelton.runtime.pulse import Pulse
 from pelton.runtime.recorder import WITHIN, Recorder, aside
@@ -45,6 +46,11 @@ FINAL: Final = frozenset({FailureClass.VALIDATION, FailureClass.AUTHORISATION, F
 
 OUTCOME: Final = "outcome:"
 """How the keys of questions about steps begin: they are asked when need be, not by the agent."""
+
+UNASKED: Final = (OUTCOME, PREFIX)
+"""How the keys begin of all questions that are not the agent's own."""
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _key: ContextVar[str] = ContextVar("idempotency_key")
 _running: ContextVar[str] = ContextVar("running_step")
@@ -107,7 +113,8 @@ class Steps:
     """The recorded calls of one attempt; `earlier` is the turn as earlier attempts have left it.
 
     `now` tells the log's time, `doubt` asks a person about a step with an unknown outcome, `until`
-    waits for a time of the log's under a key. `observer` hears of what `agent` runs.
+    waits for a time of the log's under a key. `observer` hears of what `agent` runs, `guard` is
+    asked before each step, and after it.
     """
 
     def __init__(
@@ -121,9 +128,11 @@ class Steps:
         pulse: Pulse,
         doubt: Callable[[str], Awaitable[Doubt]],
         until: Callable[[str, str], Awaitable[None]],
+        guard: Guard,
         agent: str = "",
         observer: Observer = UNOBSERVED,
     ) -> None:
+        self._guard = guard
         self._recorder, self._blobs, self._pulse = recorder, blobs, pulse
         self._number, self._attempt = number, attempt
         self._earlier = earlier
@@ -217,10 +226,14 @@ class Steps:
             elif recorded.again_at:
                 await self._until(key, recorded.again_at)
         failures = recorded.failures if recorded else 0
+        intent = self._intent(effect, call)
+        args = await self._guard.step(intent, effect.args, begun=recorded is not None)
+        effect = _with(effect, args)
         while True:
-            await self._begin(effect, call)
+            self._recorder.emit(intent)
+            await self._recorder.flush()  # it is stored before the effect
             try:
-                return await self._once(effect)
+                return await self._once(effect, intent)
             except _Failed as failed:
                 failures += 1
                 again_at = self._again(
@@ -268,23 +281,19 @@ class Steps:
                     )
         return None
 
-    async def _begin(self, effect: Effect, call: str) -> None:
-        """Record the intent; it is stored when this returns."""
-        self._recorder.emit(
-            StepStarted(
-                task_id=self._recorder.task_id,
-                key=effect.key,
-                name=effect.name,
-                attempt=self._attempt,
-                idempotent=effect.idempotent,
-                idempotency_key=self._unique(effect.key),
-                call=call,
-                kind=effect.kind,
-            )
+    def _intent(self, effect: Effect, call: str) -> StepStarted:
+        return StepStarted(
+            task_id=self._recorder.task_id,
+            key=effect.key,
+            name=effect.name,
+            attempt=self._attempt,
+            idempotent=effect.idempotent,
+            idempotency_key=self._unique(effect.key),
+            call=call,
+            kind=effect.kind,
         )
-        await self._recorder.flush()
 
-    async def _once(self, effect: Effect) -> Any:
+    async def _once(self, effect: Effect, intent: StepStarted) -> Any:
         key = effect.key
         token, running = _key.set(self._unique(key)), _running.set(key)
         with self._observer.step(self._agent, effect.kind, effect.name, key) as seen:
@@ -293,6 +302,9 @@ class Steps:
                     async with asyncio.timeout(effect.deadline):
                         result = await self._called(key, effect.fn, effect.args)
                 data = msgspec.json.encode(result)
+                if self._guard.sees(intent):
+                    told = await self._guard.result(intent, msgspec.json.decode(data))
+                    data = msgspec.json.encode(told)
             except Exception as error:
                 seen.how = "failed"
                 logger.info("step-failed", key=key, exception=type(error).__name__)
@@ -364,6 +376,26 @@ class Steps:
         return derive(self._recorder.task_id, str(self._number), key)
 
 
+def fixed(fn: F) -> F:
+    """Mark the function of a step that does not go by its arguments: nobody can change them."""
+    fn.__dict__["pelton_fixed"] = True
+    return fn
+
+
+def _with(effect: Effect, args: tuple[object, ...]) -> Effect:
+    """Return a step with the arguments that it is left with.
+
+    Raises:
+        StepError: they were changed, and cannot be.
+    """
+    if args is effect.args:
+        return effect
+    if getattr(effect.fn, "pelton_fixed", False):
+        text = f"The arguments of {effect.name!r} were changed, which its framework cannot do."
+        raise StepError(Failure(kind=FailureClass.POLICY, message=text))
+    return effect._replace(args=args)
+
+
 class _Failed(Exception):
     """A run of a step raised."""
 
@@ -381,7 +413,7 @@ async def _called(fn: Callable[..., Any], args: tuple[object, ...]) -> Any:
 
 def unforced(key: str) -> bool:
     """Whether a call is none that every attempt has to ask for: aside, or asked when need be."""
-    return key.startswith(OUTCOME) or aside(key)
+    return key.startswith(UNASKED) or aside(key)
 
 
 def call_of(args: tuple[object, ...]) -> str:

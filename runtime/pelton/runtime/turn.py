@@ -11,10 +11,12 @@ from pelton.events.a2a import Artifact, Message, Role, TaskState, text_of
 from pelton.events.errors import InvalidInput, PeltonError
 from pelton.events.events import Failure, FailureClass
 from pelton.events.ids import derive
+from pelton.events.ruling import Point
 from pelton.runtime.answers import Approval, Report
 from pelton.runtime.bulk import Blobs, inline, offload
 from pelton.runtime.content import Content, parts_of
 from pelton.runtime.effects import Effects
+from pelton.runtime.guard import Guard
 from pelton.runtime.handing_on import HandingOn
 from pelton.runtime.memory import TurnMemory
 from pelton.runtime.model_gateway import ModelGateway, Models
@@ -22,6 +24,7 @@ from pelton.runtime.options import Choice
 from pelton.runtime.questions import Questions
 from pelton.runtime.recorder import Recorder
 from pelton.runtime.sessions import TurnSession
+from pelton.runtime.skills import Skill
 from pelton.runtime.spending import check_loop, usage
 from pelton.runtime.steps import Doubt, Steps
 from pelton.runtime.toolbox import Peers, Receive, Toolbox, Tools
@@ -69,8 +72,10 @@ class Turn(Effects):
         deadline: str,
         chain: tuple[str, ...],
         options: Mapping[str, Any],
+        guard: Guard,
     ) -> None:
-        self._options = options
+        self._options, self._guard = options, guard
+        guard.approve = self._approved
         self._recorder = recorder
         self._blobs, self._gateway = blobs, gateway
         self._make_tools, self._receive, self._waiting = tools, receive, waiting
@@ -143,6 +148,7 @@ class Turn(Effects):
             number=self.number,
             deadline=self._deadline,
             chain=self._chain,
+            allow=self._guard.delegation,
         )
 
     @cached_property
@@ -421,9 +427,49 @@ class Turn(Effects):
                 role=Role.AGENT,
                 context_id=self.context_id,
                 task_id=self.task_id,
-                parts=parts_of(content),
+                parts=await self._guard.publish(place, parts_of(content)),
             ),
         )
+
+    async def _approved(
+        self,
+        key: str,
+        text: str,
+        tool: str,
+        args: Mapping[str, Any],
+        approvers: Sequence[str],
+    ) -> Approval:
+        """Ask a person for the guard."""
+        return await self._questions.approve(
+            key, text, tool, args, approvers=approvers, within=None
+        )
+
+    async def built(self, prompt: str) -> str:
+        """Return a prompt as hooks leave it (`prompt.built`): for adapters, once in each turn.
+
+        Raises:
+            CallDenied: a hook is against it.
+        """
+        return str(await self._guard.about(Point.PROMPT_BUILT, "prompt", prompt))
+
+    @property
+    def skills(self) -> tuple[Skill, ...]:
+        """The skills that it may go by: what they are called, and when they help."""
+        return tuple(self._guard.outfit.skills.values())
+
+    async def skill(self, name: str) -> str:
+        """Return what a skill says: a step, so that every attempt reads the same.
+
+        Raises:
+            StepError: there is no such skill.
+        """
+
+        def read(name: str) -> str:
+            if name not in self._guard.outfit.skills:
+                raise InvalidInput(f"there is no skill {name[:80]!r}", field="name")
+            return self._guard.outfit.skills[name].text
+
+        return await self.step("skill", read, name, idempotent=True)
 
     async def begin(self) -> None:
         """Fetch what of the conversation lies in blobs. For executors, as all that follows."""

@@ -40,6 +40,7 @@ from pelton.runtime.clock import rfc3339
 from pelton.runtime.idle import nudge, nudge_due
 from pelton.runtime.log import Bell, Heard, Lease, LogUnavailable, Record
 from pelton.runtime.mailbox import busy
+from pelton.runtime.reception import receive
 from pelton.runtime.writer import Writer
 
 UPGRADES: Final = 8
@@ -207,6 +208,9 @@ class Work:
                 continue
             if ahead(writer.state, command):
                 events = decide(writer.state, command, time=now)
+                outfit = self.agent.fitted()
+                refusal, rulings = await receive(outfit, writer.state, command, events, now)
+                events = (*events, *rulings) if refusal is None else (refusal,)
             elif isinstance(command, SendMessage) and allowed(writer.state, command):
                 mode = command.data.when_busy or self.agent.terms.when_busy
                 if mode is WhenBusy.INTERRUPT:
@@ -259,9 +263,21 @@ class Work:
         now = rfc3339(self._host.log.now)
         decided = decide(writer.state, command, time=now)
         received = decided[0] if decided else None
+        outfit = self.agent.fitted()
+        refusal, rulings = await receive(outfit, writer.state, command, decided, now)
+        if refusal is not None:
+            received, decided = refusal, (refusal,)
         if isinstance(received, TaskSubmitted | MessageReceived):
-            terms = self.agent.terms
-            first = begin(writer.state, command, sequence, decided, terms=terms, host=self._host)
+            first = begin(
+                writer.state,
+                command,
+                sequence,
+                decided,
+                terms=self.agent.terms,
+                host=self._host,
+                outfit=outfit,
+                rulings=rulings,
+            )
             return await self._run(writer, first)
         origin = Origin.caused_by(command, self._host.source)
         await writer.commit(decided, origin=origin, command=sequence, handled=sequence)
@@ -310,7 +326,8 @@ class Work:
             self._host.contexts.remember(writer.state)
             return True
         logger.info("taken-over", task=task.id, context=state.id, attempt=turn.attempt + 1)
-        await self._run(writer, go_on(writer.state, task, self._host, now))
+        outfit = self.agent.fitted()
+        await self._run(writer, go_on(writer.state, task, self._host, now, outfit))
         self._host.contexts.remember(writer.state)
         return True
 

@@ -25,7 +25,10 @@ from pelton.events.events import (
 )
 from pelton.events.session import SessionOpened, SessionReason, SessionStart
 from pelton.events.step import StepKind
+from pelton.runtime.equipment_settings import PolicySettings
 from pelton.runtime.jetstream.log import JetStreamLog
+from pelton.runtime.outfit import Outfit
+from pelton.runtime.policies import Policy
 from pelton.runtime.replay.session import task_session
 from pelton.testing import rerun
 from pelton.testing.models import Asked, Play, ScriptedModel, call, calls, fail, say
@@ -128,6 +131,22 @@ async def test_it_calls_tools(
     assert [name for kind, name in begun if kind is StepKind.TOOL] == ["tool add", "tool add"]
     passages = 3 if kit.apart else 2  # which end where a call begins
     assert [kind for kind, _ in begun].count(StepKind.MODEL) == passages
+
+
+@pytest.mark.accepts("AS-60", "AS-58", "AS-71")
+async def test_a_tool_that_a_policy_denies_is_not_called_and_its_model_reads_why(
+    kit: Kit, model: ScriptedModel, log: JetStreamLog, effects: Path
+) -> None:
+    can(kit, Capability.TOOLS)
+    model.script(calls(("add", {"a": 1, "b": 2})), say("I may not."))
+    outfit = Outfit(policies=(Policy(PolicySettings(tools=("pay",))),))
+    client = Client(log, kit.name)
+    async with serving(log, replace(kit.agent(model.url), outfit=lambda: outfit)):
+        task = await ask(client, "add")
+    assert answer(task).endswith("I may not.")
+    assert not effects.exists()
+    (told,) = [line.text for line in model.asked[1].lines if line.role == "tool"]
+    assert "'add' is not among those that may be called" in told
 
 
 @pytest.mark.accepts("AS-60")

@@ -30,6 +30,7 @@ from pelton.adapters.cli import (
     memory,
     new,
     people,
+    plugins,
     provenance,
     push,
     rebuild,
@@ -112,6 +113,7 @@ memory.app.command("who-used")(provenance.who_used)
 memory.app.command("as-of")(provenance.as_of)
 memory.app.command("taint")(provenance.taint)
 app.command("tail")(tail.tail)
+app.add_typer(plugins.app, name="plugins")
 app.add_typer(rules.app, name="policy")
 app.command("usage")(usage.usage)
 app.command("audit")(audit.audit)

@@ -170,6 +170,7 @@ def _agents(
     Raises:
         CommandFailed: nothing leads to the agent of the task.
     """
+    from pelton.adapters.cli.equip import equipped
     from pelton.adapters.cli.references import load_agent
     from pelton.adapters.cli.rerun import names_of
     from pelton.adapters.cli.stack import running
@@ -188,7 +189,8 @@ def _agents(
         who = " or ".join(names)
         raise CommandFailed(f"where is the code of {who}? Name it with --agent", "usage")
     return [
-        policies.as_player(each, others if each.name in names else {}) for each in there.values()
+        policies.as_player(each, others if each.name in names else {})
+        for each in equipped([*there.values()], settings)
     ]
 
 

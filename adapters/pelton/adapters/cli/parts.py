@@ -109,6 +109,7 @@ async def open_log(
 
 async def executor(settings: Settings, stop: Stop, ready: Ready) -> None:
     """Run agents until told to stop."""
+    from pelton.adapters.cli.equip import equipped
     from pelton.adapters.cli.preflight import NotReady, prepared
     from pelton.adapters.telemetry.opened import open_telemetry
     from pelton.adapters.telemetry.standing import in_hand
@@ -118,13 +119,14 @@ async def executor(settings: Settings, stop: Stop, ready: Ready) -> None:
 
     if not settings.executor.agents:
         raise InvalidInput("there is no agent to run: name one, as in module:name or agent.py")
-    agents: list[Agent] = []
+    loaded: list[Agent] = []
     lacking: NotReady | None = None
     for reference in settings.executor.agents:
         try:
-            agents.append(await prepared(reference, os.environ))
+            loaded.append(await prepared(reference, os.environ))
         except NotReady as error:
             lacking = lacking or error  # which the log is told first
+    agents = equipped(loaded, settings)
     world = RealWorld()
     async with (
         open_telemetry(settings, "executor", world=world) as telemetry,

@@ -28,6 +28,27 @@ def policy() -> None:
     """Rules over what agents do: what they would have stopped, or asked about."""
 
 
+@app.command("check")
+def check(
+    *,
+    data: options.Data = None,
+    config: options.Config = None,
+    json: options.Json = False,
+) -> None:
+    """Tell whether the policies, hooks, plugins and skills of the settings can be loaded."""
+    from pelton.adapters.cli.plugins import outfit_of
+    from pelton.adapters.cli.startup import release_rich
+
+    release_rich()  # what reads CEL has a terminal of its own, which wants it
+    settings = options.settings(config, data=data)
+    found = {name or "all agents": outfit_of(settings, name) for name in ("", *settings.agents)}
+    lines = [
+        f"{name}: {len(each.policies)} policies, {len(each.hooks)} hooks, {len(each.skills)} skills"
+        for name, each in found.items()
+    ]
+    Output(json=json).result({name: each.equipment for name, each in found.items()}, lines)
+
+
 @app.command("backtest")
 def backtest(
     rule: Annotated[

@@ -30,8 +30,9 @@ from pelton.projections.dump import Digest, digest
 from pelton.projections.read import open_read_models
 from pelton.runtime.clock import RealWorld
 from pelton.runtime.log import Log, Record
+from pelton.runtime.process_settings import LogSettings
 from pelton.runtime.rebuild import rebuild
-from pelton.runtime.settings import Address, BridgeSettings, LogSettings, Settings
+from pelton.runtime.settings import Address, BridgeSettings, Settings
 
 AGENT: Final = Path(__file__).resolve().parents[4] / "examples" / "demo.py"
 STEPS: Final = ("fetch the sources", "read them", "weigh them", "write the answer", "check it")

@@ -81,6 +81,7 @@ from pelton.events.push import (
     PushFailed,
     PushRemoved,
 )
+from pelton.events.ruling import CallRuled
 from pelton.events.session import (
     AnySessionEvent,
     SessionInvalidated,
@@ -165,6 +166,8 @@ def describe(event: AnyEvent) -> str:
         return _session(event)
     if isinstance(event, AnyStartEvent):
         return _start(event)
+    if isinstance(event, CallRuled):
+        return _ruled(event)
     return _access(event) if isinstance(event, AccessEvent) else _told(event)
 
 
@@ -255,6 +258,12 @@ def _step(event: StepStarted | StepCompleted | StepFailed | ValueRecorded | Usag
             return f"{event.key} = {_cut(msgspec.json.encode(event.value).decode())}"
         case UsageReported():
             return _usage(event)
+
+
+def _ruled(event: CallRuled) -> str:
+    said = f"{event.ruling}, changed" if event.changed else str(event.ruling)
+    why = f": {_cut(event.reason)}" if event.reason else ""
+    return f"{event.point} {event.key} by {event.by}: {said}{why}"
 
 
 def _usage(event: UsageReported) -> str:

@@ -49,7 +49,7 @@ _KINDS: Final = {
     **dict.fromkeys(("TaskSubmitted", "MessageReceived", "MessageAnswered"), Kind.MESSAGE),
     **dict.fromkeys(("TurnStarted", "AttemptEnded", "TurnEnded"), Kind.TURN),
     **dict.fromkeys(("StepStarted", "StepCompleted", "StepFailed", "ValueRecorded"), Kind.STEP),
-    "UsageReported": Kind.STEP,
+    **dict.fromkeys(("UsageReported", "CallRuled"), Kind.STEP),
     **dict.fromkeys(("TimerSet", "TimerFired"), Kind.WAIT),
     **dict.fromkeys(("QuestionAsked", "QuestionAnswered", "QuestionExpired"), Kind.WAIT),
     **dict.fromkeys(("TaskDelegated", "DelegationAccepted", "DelegationReported"), Kind.DELEGATION),

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from typing import ClassVar, Final, NamedTuple
 
 from pelton.adapters.gateway.dialects import Tokens
-from pelton.events.context import Used
+from pelton.events.done import Used
 from pelton.events.errors import DamagedRecord
 from pelton.events.events import UNIT, FailureClass, UsageReported
 from pelton.events.upcast import decode_commit

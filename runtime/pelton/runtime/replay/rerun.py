@@ -45,6 +45,7 @@ from pelton.runtime.contexts import Contexts
 from pelton.runtime.failures import StepError
 from pelton.runtime.memories import Memories
 from pelton.runtime.outbox import Outbox
+from pelton.runtime.outfit import BARE
 from pelton.runtime.prompts import Prompts
 from pelton.runtime.recorder import Closed, Recorder
 from pelton.runtime.remote import Remotes
@@ -248,7 +249,7 @@ def _lenient(agent: Agent, name: str) -> Agent:
         retries=dict.fromkeys(FailureClass, NEVER),
     )
     profile = msgspec.structs.replace(agent.profile, name=name)
-    return dataclasses.replace(agent, profile=profile, terms=terms)
+    return dataclasses.replace(agent, profile=profile, terms=terms, outfit=lambda: BARE)
 
 
 def _assignment(script: Script) -> Assignment:
@@ -270,6 +271,8 @@ def _assignment(script: Script) -> Assignment:
         after=script.cause.data.command,
         deadline=script.deadline,
         delegation=received.delegation or (known.delegation if known else None),
+        outfit=BARE,
+        rulings=script.rulings(),
     )
 
 

@@ -45,13 +45,14 @@ from pelton.events.events import (
     ValueRecorded,
     name_of,
 )
+from pelton.events.ruling import CallRuled
 from pelton.events.session import SessionInvalidated, SessionOpened, SessionStored
 from pelton.events.step import StepKind
 from pelton.events.upcast import decode_commit
 from pelton.runtime.assignment import CRASHED
 from pelton.runtime.log import Record
 from pelton.runtime.recorder import TOOL, WITHIN, aside
-from pelton.runtime.steps import OUTCOME
+from pelton.runtime.steps import UNASKED
 
 COMES: Final = (
     *(StepCompleted, StepFailed, TimerFired, QuestionAnswered, QuestionExpired),
@@ -87,7 +88,8 @@ class Script(NamedTuple):
     tells how it ended: `agent`, as its agent wished or by what it raised; `cut`, from outside;
     `open`, not yet. `attempts` counts what it took; `received` are the messages that it took while
     it ran, by the ids of their commands. `within` are the artifacts that it wrote from within a
-    step, whose function is not called again: of these, what they read in the end counts.
+    step, whose function is not called again: of these, what they read in the end counts. `ruled`
+    is what was decided of what the agent wanted to do.
     """
 
     before: Context
@@ -104,6 +106,15 @@ class Script(NamedTuple):
     artifacts: dict[str, Artifact]
     received: dict[str, tuple[MessageReceived, Origin]]
     within: frozenset[str]
+    ruled: tuple[CallRuled, ...] = ()
+
+    def rulings(self) -> dict[str, tuple[CallRuled, ...]]:
+        """Return what hooks, policies and people have decided, by what it is about."""
+        found: dict[str, tuple[CallRuled, ...]] = {}
+        for each in self.ruled:
+            about = f"{each.point}:{each.key}"
+            found[about] = (*found.get(about, ()), each)
+        return found
 
     def outcomes(self) -> dict[str, deque[StepCompleted | StepFailed]]:
         """Return what came of each step, run by run."""
@@ -188,6 +199,7 @@ class _Turn:
                 if isinstance(event, MessageReceived)
             },
             within=within,
+            ruled=tuple(event for event, _, _ in mine if isinstance(event, CallRuled)),
         )
 
 
@@ -256,7 +268,7 @@ def _entries(
     doubts = {
         event.message.message_id
         for event, _, _ in events
-        if isinstance(event, QuestionAsked) and event.key.startswith(OUTCOME)
+        if isinstance(event, QuestionAsked) and event.key.startswith(UNASKED)
     }
     doubts |= {
         event.value
@@ -290,14 +302,14 @@ def _of_process(event: AnyEvent, doubts: set[str]) -> bool:
     if aside(getattr(event, "key", "")):
         return True
     match event:
-        case TurnStarted() | AttemptEnded() | MessageReceived() | UsageReported():
+        case TurnStarted() | AttemptEnded() | MessageReceived() | UsageReported() | CallRuled():
             return True
         case SessionOpened() | SessionInvalidated():
             return True
         case SessionStored():
             return any(entry.key.startswith(WITHIN[1:]) for entry in event.entries)
         case QuestionAsked() | QuestionAnswered() | QuestionExpired():
-            return event.key.startswith(OUTCOME)
+            return event.key.startswith(UNASKED)
         case TaskStatusUpdated():
             return _resumes(event) or _progress(event) in doubts
         case _:

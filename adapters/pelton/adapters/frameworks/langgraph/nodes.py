@@ -6,12 +6,12 @@ So the graph itself runs again on every attempt, and none of its nodes does that
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Final, cast
 from uuid import UUID
 
 from langchain_core.callbacks import AsyncCallbackHandler
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.errors import GraphBubbleUp, GraphInterrupt, ParentCommand
@@ -26,6 +26,8 @@ from pelton.events.events import FailureClass
 from pelton.events.retries import Retry
 from pelton.events.step import StepKind
 from pelton.runtime.failures import AgentError
+from pelton.runtime.guard import CallDenied
+from pelton.runtime.steps import fixed
 from pelton.runtime.turn import Turn
 
 RUN: Final = "pelton_run"
@@ -125,6 +127,7 @@ class GraphRun:
                 raise (_failure(error) or error) from error
             return {"gives": values.encode(values.named(output, f"{self._turn.task_id}:{where}"))}
 
+        @fixed
         async def heard(input_: Any) -> Json:
             await listener.begin()
             self.ear.listeners[place] = listener
@@ -136,20 +139,14 @@ class GraphRun:
 
         self._running += 1
         self._count += 1
-        order = self._count
+        order, wanted = self._count, _tool_calls(bound, given)
+        tools = [str(call["name"]) for call in wanted]
         try:
-            tools = [str(call["name"]) for call in _tool_calls(bound, given)]
-            kind = StepKind.MODEL if name == _MODEL else StepKind.CODE
-            again = self._may_run_again(name, tools)
-            found: Json = await self._turn.step(
-                f"tool {'+'.join(tools)}" if tools else name,
-                heard,
-                _comparable(given),
-                key=f"{self.round}.{_where(config)}",
-                idempotent=again,
-                retry=self._retry if again else None,
-                kind=StepKind.TOOL if tools else kind,
-            )
+            found = await self._step(name, tools, heard, given, f"{self.round}.{_where(config)}")
+        except CallDenied as denied:
+            if not tools:
+                raise
+            return _refused(bound, given, wanted, str(denied))
         finally:
             self._running -= 1
         self._used(found.get("used", ()))
@@ -164,6 +161,26 @@ class GraphRun:
         if "parent" in found:
             raise ParentCommand(values.decode(found["parent"]))
         return values.decode(found["gives"])
+
+    async def _step(
+        self,
+        name: str,
+        tools: Sequence[str],
+        running: Callable[[Any], Awaitable[Json]],
+        given: Any,
+        key: str,
+    ) -> Json:
+        again = self._may_run_again(name, tools)
+        kind = StepKind.MODEL if name == _MODEL else StepKind.CODE
+        return await self._turn.step(
+            f"tool {'+'.join(tools)}" if tools else name,
+            running,
+            _comparable(given),
+            key=key,
+            idempotent=again,
+            retry=self._retry if again else None,
+            kind=StepKind.TOOL if tools else kind,
+        )
 
     def _pause(self, where: str, value: Any) -> GraphInterrupt:
         """Pause a node that is not run as it would itself: after the answers that it has had."""
@@ -297,6 +314,22 @@ def _where(config: RunnableConfig) -> str:
     place = [each for each in path[1:2] if type(each) is int]
     graphs = [each.partition(":")[0] for each in outer]
     return ".".join(map(str, [*graphs, told.get("langgraph_step", 0), *place]))
+
+
+def _refused(bound: Runnable[Any, Any], given: Any, wanted: Sequence[Json], why: str) -> Any:
+    """Return what a node gives whose tools were not called: the model reads why."""
+    said = [
+        ToolMessage(
+            f"This was not done. {why}",
+            name=call["name"],
+            tool_call_id=call["id"],
+            status="error",
+        )
+        for call in wanted
+    ]
+    if isinstance(given, list) and isinstance(given[-1], BaseMessage):
+        return said
+    return {str(getattr(bound, "_messages_key", "messages")): said}
 
 
 def _tool_calls(bound: Runnable[Any, Any], given: Any) -> Sequence[Json]:

@@ -18,6 +18,7 @@ from pelton.events.events import FailureClass
 from pelton.events.retries import Retry
 from pelton.events.step import StepKind
 from pelton.runtime.failures import AgentError, StepError
+from pelton.runtime.guard import CallDenied
 from pelton.runtime.sessions import Opening
 from pelton.runtime.turn import Turn
 
@@ -109,6 +110,7 @@ class _Session:
     async def turn(self, turn: Turn) -> None:
         speech, said = Speech(turn), self._conversation
         options = await turn.options()
+        options |= {"prompt": await turn.built(options["prompt"])}
         for number in range(self._adapter.rounds):
             answer = await self._asked(turn, speech, options)
             said.new.append(Spoken("assistant", answer.text, answer.calls))
@@ -213,6 +215,8 @@ class _Session:
 
 def _told(result: Any) -> str:
     """Return what a tool's result is to the model; what the log itself refuses goes on."""
+    if isinstance(result, CallDenied):
+        return f"This was not done. {result}"
     if isinstance(result, StepError):
         return f"The tool has failed: {result.failure.message}"
     if isinstance(result, Exception):

@@ -22,7 +22,7 @@ from pydantic_ai.durable_exec import (
     ToolsetCallToolId,
     conversation_id_from_run_id,
 )
-from pydantic_ai.exceptions import ModelAPIError, UnexpectedModelBehavior
+from pydantic_ai.exceptions import ModelAPIError, ToolFailed, UnexpectedModelBehavior
 from pydantic_ai.messages import (
     AgentStreamEvent,
     PartDeltaEvent,
@@ -38,6 +38,8 @@ from pelton.events.events import FailureClass
 from pelton.events.retries import Retry
 from pelton.events.step import StepKind
 from pelton.runtime.failures import AgentError
+from pelton.runtime.guard import CallDenied
+from pelton.runtime.steps import fixed
 from pelton.runtime.turn import Turn
 
 METADATA: Final = "pelton"
@@ -155,10 +157,14 @@ class Durability(BaseDurabilityCapability[Any]):
         """Call a tool, or do what else there is to be recorded."""
         again = bool(config.get("idempotent"))
 
+        @fixed
         async def running(_: object) -> object:
             return await body()
 
-        return await self._turn.step(name, running, args, idempotent=again, kind=kind)
+        try:
+            return await self._turn.step(name, running, args, idempotent=again, kind=kind)
+        except CallDenied as denied:
+            raise ToolFailed(f"This was not done. {denied}") from denied
 
 
 class _Steps(CallableOperationBackend[Json]):

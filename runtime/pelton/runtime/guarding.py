@@ -1,0 +1,63 @@
+"""Where the guard of an attempt comes from, and what it is asked about the turn as a whole."""
+
+from __future__ import annotations
+
+from pelton.events.a2a import Message, TaskState, text_of
+from pelton.events.context import Context
+from pelton.events.done import NOTHING, noted
+from pelton.events.ruling import Point
+from pelton.runtime.assignment import Assignment
+from pelton.runtime.bulk import Blobs
+from pelton.runtime.guard import CallDenied, Guard
+from pelton.runtime.recorder import Recorder
+from pelton.runtime.turn import Turn
+
+
+def guarding(
+    task: Assignment, recorder: Recorder, blobs: Blobs, state: Context, agent: str
+) -> Guard:
+    """Return the guard of an attempt, which the recorder tells of what the turn does."""
+    known = state.tasks.get(task.id)
+    turn = task.earlier.turn if task.earlier is not None else None
+    done = known.done if known is not None else NOTHING
+    for event in task.opening:
+        done = noted(done, event, recorder.now())
+    guard = Guard(
+        task.outfit,
+        recorder,
+        blobs=blobs,
+        agent=agent,
+        actor=task.origin.actor,
+        context_id=state.id,
+        number=task.number,
+        attempt=task.attempt,
+        done=done,
+        others=(each.done for id_, each in state.tasks.items() if id_ != task.id),
+        rulings={**task.rulings, **(turn.rulings if turn is not None else {})},
+    )
+    recorder.note = guard.note
+    if guard.holds:
+        recorder.publish = guard.publish
+    return guard
+
+
+async def before_turn(guard: Guard, turn: Turn) -> None:
+    """Let a turn begin.
+
+    Raises:
+        TurnEnd: it may not, and its task is rejected.
+    """
+    try:
+        await guard.about(Point.TURN_BEFORE, "turn", {"text": turn.text})
+    except CallDenied as denied:
+        await turn.reject(str(denied))
+
+
+async def after_turn(guard: Guard, state: TaskState, message: Message | None) -> None:
+    """Let a turn end as its agent has ended it.
+
+    Raises:
+        CallDenied: it may not, and its task fails.
+    """
+    text = text_of(message.parts) if message is not None else ""
+    await guard.about(Point.TURN_AFTER, "turn", {"state": state.value, "text": text})
