@@ -7,8 +7,9 @@ Fenced blocks say by their info string what holds of them:
   of the page on moving, which `test_moving` serves.
 - `console`, `bash`, `sh`: commands. Those of `pelton`, `make` and `python -m` must exist, with
   their options; others must be among `KNOWN`.
-- `json` must be that; `toml settings` is a settings file, `toml agent` an agent's; `mermaid` is
-  generated; `js` is for browsers, where `tests/browser` runs it.
+- `json` must be that; `toml settings` is a settings file, `toml agent` an agent's, `toml plugin`
+  the manifest of a plugin, `markdown skill` a skill; `mermaid` is generated; `js` is for browsers,
+  where `tests/browser` runs it.
 - Without an info string it is a picture. There are no others.
 """
 
@@ -19,12 +20,14 @@ import json
 import re
 import shlex
 import sys
+import tomllib
 from collections.abc import AsyncIterator, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from textwrap import dedent
 from typing import Any, Final, NamedTuple
 
+import msgspec
 import pytest
 import pytest_asyncio
 import typer
@@ -44,7 +47,9 @@ from pelton.runtime.clock import RealWorld
 from pelton.runtime.executor import Executor
 from pelton.runtime.jetstream.log import JetStreamLog
 from pelton.runtime.jetstream.profiles import RELAXED
+from pelton.runtime.plugin import Manifest
 from pelton.runtime.settings import load, settings
+from pelton.runtime.skills import skill
 from pelton.runtime.turn import Turn
 from tests.docs.generate import BLOCKS, PAGES, ROOT, commands_of, errors_, generate
 from tests.docs.threats import THREATS, proofs
@@ -57,7 +62,7 @@ FENCE: Final = re.compile(
 )
 KINDS: Final = {
     *("", "python", "python agent", "python greeter", "python server", "console", "bash", "sh"),
-    *("js", "json", "toml agent", "toml settings", "mermaid"),
+    *("js", "json", "toml agent", "toml settings", "toml plugin", "markdown skill", "mermaid"),
 }
 HEADING: Final = re.compile(r"^#+ (?P<text>.+)$", re.MULTILINE)
 LINK: Final = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
@@ -252,6 +257,11 @@ def test_data_can_be_read_and_settings_are_settings(tmp_path: Path) -> None:
             case ("toml", "agent"):
                 file.write_text(block.code)
                 agent_file.load(file)
+            case ("toml", "plugin"):
+                msgspec.convert(tomllib.loads(block.code), Manifest)
+            case ("markdown", "skill"):
+                (tmp_path / "SKILL.md").write_text(block.code)
+                assert skill(tmp_path).text
             case _:
                 pass
 

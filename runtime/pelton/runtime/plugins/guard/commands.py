@@ -56,9 +56,10 @@ def texts(content: Any) -> Iterator[str]:
         for each in cast("dict[str, Any]", content).values():
             yield from texts(each)
     elif isinstance(content, list):
-        many: list[Any] = content
-        if many and all(isinstance(each, str) for each in many):
-            yield " ".join(many)
+        many = cast("list[object]", content)
+        words = [each for each in many if isinstance(each, str)]
+        if words and len(words) == len(many):
+            yield " ".join(words)
         else:
             for each in many:
                 yield from texts(each)

@@ -39,6 +39,5 @@ def paths(content: Any, name: str = "") -> Iterator[str]:
         for key, each in cast("dict[str, Any]", content).items():
             yield from paths(each, key)
     elif isinstance(content, list):
-        many: list[Any] = content
-        for each in many:
+        for each in cast("list[object]", content):
             yield from paths(each, name)
