@@ -122,6 +122,10 @@ class Guard:
         """Take note of what the turn has done."""
         self._done = noted(self._done, event, self._recorder.now())
 
+    def leave(self) -> None:
+        """Ask nobody any more: the attempt is over, and what it held is free."""
+        self.approve = _nobody
+
     @property
     def holds(self) -> bool:
         """Whether texts are held back until they are whole, since a hook is to see them first."""
