@@ -138,6 +138,8 @@ async def test_a_tool_that_a_policy_denies_is_not_called_and_its_model_reads_why
     kit: Kit, model: ScriptedModel, log: JetStreamLog, effects: Path
 ) -> None:
     can(kit, Capability.TOOLS)
+    if kit.apart:
+        pytest.skip("its process calls tools by itself: what it asks people can be refused")
     model.script(calls(("add", {"a": 1, "b": 2})), say("I may not."))
     outfit = Outfit(policies=(Policy(PolicySettings(tools=("pay",))),))
     client = Client(log, kit.name)
