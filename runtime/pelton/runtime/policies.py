@@ -12,7 +12,7 @@ from pelton.events.errors import InvalidInput
 from pelton.events.policy import Bounds, Said, judge
 from pelton.events.ruling import Ruling
 from pelton.runtime.equipment_settings import PolicySettings
-from pelton.runtime.rules import InvalidRule, Rule, RuleFailed
+from pelton.runtime.rules import Rule, RuleFailed
 
 
 class Policy:
@@ -68,8 +68,8 @@ def _text(rule: str) -> str:
 def _rule(name: str, text: str) -> Rule:
     try:
         return Rule(text)
-    except InvalidRule as error:
-        raise InvalidRule(f"the rule {name!r}: {error}", field=name) from error
+    except InvalidInput as error:
+        raise InvalidInput(f"the rule {name!r}: {error}", field=name) from error
 
 
 def _validator(tool: str, given: Mapping[str, Any]) -> Callable[[Any], str]:

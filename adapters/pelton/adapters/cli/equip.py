@@ -27,6 +27,7 @@ def equipped(
     Raises:
         PeltonError: hooks, policies, plugins or skills cannot be loaded.
     """
+    from pelton.adapters.cli.startup import release_rich
     from pelton.runtime.equipment_settings import EquipmentSettings
     from pelton.runtime.outfitter import STORE, Outfitter
 
@@ -38,6 +39,7 @@ def equipped(
 
         if read is None and all(each == EquipmentSettings() for each in given()):
             return agent
+        release_rich()  # what reads CEL has a terminal of its own, which wants it
         outfit = Outfitter(given, settings.directory / STORE, files=files)
         return dataclasses.replace(agent, outfit=outfit)
 
@@ -48,11 +50,13 @@ def played(agent: Agent) -> Agent:
     """Return an agent as it plays what is recorded: by policy and skills, with no hook asked."""
     import msgspec
 
+    from pelton.adapters.cli.startup import release_rich
     from pelton.runtime.equipment_settings import EquipmentSettings
     from pelton.runtime.outfitter import outfit
 
     if agent.equipment is None:
         return agent
+    release_rich()
     still = msgspec.structs.replace(agent.equipment, hooks={}, plugins={})
     found = outfit([EquipmentSettings(), still], Path())  # without plugins it copies nothing
     return dataclasses.replace(agent, outfit=lambda: found)
