@@ -81,9 +81,18 @@ def portraits(records: Sequence[Record]) -> dict[str, Any]:
         contexts[record.subject] = fold(before, record.sequence, record.data)
     told = {name: portrait_beside(state) for name, state in beside.items()}
     told |= {name: canonical(state) for name, state in pushed.items()}
-    told |= {name: canonical(state) for name, state in remembered.items()}
+    told |= {name: _memory(state) for name, state in remembered.items()}
     told |= {subjects.access(name): _access(name, each) for name, each in access.items()}
     return claims | told | {name: portrait(context) for name, context in contexts.items()}
+
+
+def _memory(state: Memory) -> Any:
+    """Return what a memory means; versions that are not sealed have no key."""
+    told = canonical(state)
+    for version in told["versions"]:
+        if not version["keyid"]:
+            del version["keyid"]
+    return told
 
 
 def portrait_beside(state: AgentState | Schedules) -> Any:

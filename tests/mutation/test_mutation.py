@@ -72,8 +72,8 @@ MUTANTS = {
     ),
     "the intent is stored before the effect": Mutant(
         "runtime/pelton/runtime/steps.py",
-        "        await self._recorder.flush()\n\n    async def _once(",
-        "\n    async def _once(",
+        "await self._recorder.flush()  # it is stored before the effect",
+        "pass",
         "tests/simulation/test_regression.py::"
         "test_the_intent_of_a_step_is_in_the_log_before_its_effect",
         "AssertionError",

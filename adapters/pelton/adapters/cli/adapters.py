@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,6 +37,7 @@ def install(
     json: options.Json = False,
 ) -> None:
     """Install a framework into an environment of its own, or bring it up to date."""
+    import asyncio
     import os
 
     from pelton.adapters.frameworks import environments
