@@ -80,7 +80,7 @@ class Callbacks:
             if body is None:
                 return None
             check_media_type(headers)
-            await taker.take(*route.path[2:], headers, body)
+            await taker.take(route.path[2], route.path[3], headers, body)
         except Exception as error:  # noqa: BLE001  this is the boundary: every error is an answer
             report(error, asked.id)
             return Reply(fault_of(error).http, as_plain(error), headers=headers_of(error))
@@ -202,4 +202,8 @@ def _later(step: Step) -> bool:
     """Return whether a post has been answered 202, as far as it can be read here."""
     if step.failure is not None:
         return False
-    return step.blob is not None or (isinstance(step.result, dict) and "later" in step.result)
+    match step.result:
+        case {"later": _}:
+            return True
+        case _:
+            return step.blob is not None  # it is large, or sealed

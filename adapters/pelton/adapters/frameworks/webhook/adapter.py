@@ -16,7 +16,7 @@ import msgspec
 import msgspec.structs
 import structlog
 
-from pelton.adapters.frameworks.callback import Callback
+from pelton.adapters.frameworks.callback import Ask, Callback, Used
 from pelton.adapters.frameworks.contract import AdapterError, Capability, Health
 from pelton.adapters.frameworks.conversation import Conversation, Spoken
 from pelton.adapters.frameworks.providers import failure_kind
@@ -302,8 +302,8 @@ async def _heard(
 ) -> wire.Answer:
     """Hear an answer to its end."""
     text, whole = "", None
-    ask: wire.Ask | None = None
-    used: list[wire.Used] = []
+    ask: Ask | None = None
+    used: list[Used] = []
     async for piece in pieces:
         if piece.error is not None:
             logger.warning("webhook-failed", error=piece.error[:1000])
