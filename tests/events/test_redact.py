@@ -242,6 +242,7 @@ def test_every_text_of_the_contract_is_an_identity_or_content() -> None:
     """A new member must be put on one side: in `IDENTITIES`, or here."""
     content = {
         *(
+            "change",
             "content",
             "data",
             "description",

@@ -10,6 +10,7 @@ import pytest
 from pelton.events import subjects
 from pelton.events.a2a import TaskState
 from pelton.events.calls import Calls
+from pelton.events.errors import InvalidInput
 from pelton.events.events import StepStarted, TurnEnded
 from pelton.events.ruling import CallRuled, Ruling
 from pelton.events.step import StepKind
@@ -20,7 +21,6 @@ from pelton.runtime.guard import CallDenied
 from pelton.runtime.jetstream.log import JetStreamLog
 from pelton.runtime.outfit import STANDARD, Outfit
 from pelton.runtime.policies import Policy
-from pelton.runtime.rules import InvalidRule
 from pelton.runtime.turn import Turn
 from tests.runtime.clients import Client, reply, serving
 
@@ -190,7 +190,7 @@ async def test_a_rule_may_have_a_person_asked(log: JetStreamLog) -> None:
 
 
 def test_a_policy_that_cannot_be_read_is_refused() -> None:
-    with pytest.raises(InvalidRule, match="nonsense"):
+    with pytest.raises(InvalidInput, match="the rule 'nonsense'"):
         Policy(PolicySettings(rules={"nonsense": "call.nothing == 1"}))
     with pytest.raises(Exception, match="the schema of 'pay'"):
         Policy(PolicySettings(schemas={"pay": {"type": "nonsense"}}))

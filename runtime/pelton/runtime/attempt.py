@@ -208,6 +208,7 @@ class Attempt:
             return await self._conclude(why, turn, running)
         finally:
             self._recorder.abandon()
+            self._guard.leave()
             self._interruption.cancel()
             await self._dismiss_aides()
             if running is not None:

@@ -122,6 +122,10 @@ class Guard:
         """Take note of what the turn has done."""
         self._done = noted(self._done, event, self._recorder.now())
 
+    def leave(self) -> None:
+        """Ask nobody any more: the attempt is over, and what it held is free."""
+        self.approve = _nobody
+
     @property
     def holds(self) -> bool:
         """Whether texts are held back until they are whole, since a hook is to see them first."""
@@ -272,13 +276,12 @@ class Guard:
         asked: list[CallRuled] = []
         gone = matter.known.keys() - {each.name for each in hooks}
         for name in [*gone, *(each.name for each in hooks)]:
-            ruled = matter.known.get(name)
+            ruled, change = matter.known.get(name), msgspec.UNSET
             if ruled is None:
                 hook = next(each for each in hooks if each.name == name)
                 ruled, change = await self._asked(matter, hook, content)
-                content = change if ruled.changed else content
-            elif ruled.changed:
-                content = await self._change(ruled)
+            if ruled.changed:
+                content = await self._change(ruled) if matter.kept else change
             if ruled.ruling is Ruling.ASK:
                 asked.append(ruled)
         return content, asked
@@ -286,10 +289,8 @@ class Guard:
     async def _asked(self, matter: _Matter, hook: Hook, content: Any) -> tuple[CallRuled, Any]:
         reply, failed = await hook.ask(self._occasion(matter, _plain(content)))
         said = Said(reply.ruling, reply.reason, reply.approvers)
-        change: Any = reply.change
-        if change is not msgspec.UNSET:
-            change = cleaned(self._blobs.redactor, change, matter.key)
-        return await self._record(matter, hook.name, said, change, failed=failed), change
+        ruled = await self._record(matter, hook.name, said, reply.change, failed=failed)
+        return ruled, reply.change
 
     async def _record(
         self,
@@ -326,6 +327,7 @@ class Guard:
         return ruled
 
     async def _keep(self, ruled: CallRuled, change: Any) -> CallRuled:
+        change = cleaned(self._blobs.redactor, change, ruled.key)
         data = encode(change)
         if self._blobs.seals or len(data) > THRESHOLD:
             return msgspec.structs.replace(ruled, blob=await self._blobs.put(data, "data"))

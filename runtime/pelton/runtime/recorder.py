@@ -229,6 +229,7 @@ class Recorder:
         # Nobody is told any more: whoever began it and all that it holds are free at once, where a
         # ring of references would wait for a collection, which costs more than many a turn.
         self._outlived, self._failed = None, _nobody
+        self.note, self.publish = _nothing, None
 
     def progress(self, message: Message, *, state: TaskState | None = None) -> None:
         """Write a progress message, unless an earlier attempt has written the same in its place.

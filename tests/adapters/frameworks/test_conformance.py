@@ -138,13 +138,15 @@ async def test_a_tool_that_a_policy_denies_is_not_called_and_its_model_reads_why
     kit: Kit, model: ScriptedModel, log: JetStreamLog, effects: Path
 ) -> None:
     can(kit, Capability.TOOLS)
+    if kit.apart:
+        pytest.skip("its process calls tools by itself: what it asks people can be refused")
     model.script(calls(("add", {"a": 1, "b": 2})), say("I may not."))
     outfit = Outfit(policies=(Policy(PolicySettings(tools=("pay",))),))
     client = Client(log, kit.name)
     async with serving(log, replace(kit.agent(model.url), outfit=lambda: outfit)):
         task = await ask(client, "add")
     assert answer(task).endswith("I may not.")
-    assert not effects.exists()
+    assert not effects.read_text()
     (told,) = [line.text for line in model.asked[1].lines if line.role == "tool"]
     assert "'add' is not among those that may be called" in told
 

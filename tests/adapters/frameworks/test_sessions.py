@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -214,3 +215,32 @@ S, R = SessionStart, SessionReason
 def test_the_gate(session: Session | None, asked: dict[str, object], expected: Gate) -> None:
     given: dict[str, object] = {"adapter": "native", "format": 2, "here": True, "said": True}
     assert gate(session, **(given | asked)) == expected  # type: ignore[arg-type]
+
+
+async def test_a_session_is_closed_to_the_end_though_its_turn_is_cancelled(
+    log: JetStreamLog,
+) -> None:
+    """What is said when nothing may be said any more ends a turn before its cancellation comes."""
+    closing, closed = asyncio.Event(), asyncio.Event()
+
+    class Holding(_Native):
+        async def turn(self, turn: Turn) -> str:  # noqa: ARG002
+            raise AgentError("it is over", kind=FailureClass.AGENT)
+
+        async def close(self) -> None:
+            closing.set()
+            await asyncio.sleep(0.2)  # as long as a process takes to end
+            closed.set()
+
+    class Holder(Native):
+        async def open(self, turn: Turn, opening: Opening) -> _Native:  # noqa: ARG002
+            return Holding(self, opening)
+
+    client = Client(log, "native")
+    async with serving(log, as_agent(Holder(set()), name="native", terms=TERMS)):
+        context, id_ = await client.send("one")
+        async with asyncio.timeout(5):
+            await closing.wait()
+            await client.cancel(context, id_)
+            await closed.wait()
+        await client.settled(context, id_)

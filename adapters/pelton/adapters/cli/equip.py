@@ -26,11 +26,14 @@ def equipped(
     Raises:
         PeltonError: hooks, policies, plugins or skills cannot be loaded.
     """
+    from pelton.adapters.cli.startup import release_rich
     from pelton.runtime.equipment_settings import EquipmentSettings
     from pelton.runtime.outfitter import STORE, Outfitter
 
     if read is None and settings.equipment == EquipmentSettings() and not settings.agents:
         return list(agents)
+
+    release_rich()  # what reads CEL has a terminal of its own, which wants it
 
     def outfitted(agent: Agent) -> Agent:
         def given() -> list[EquipmentSettings]:

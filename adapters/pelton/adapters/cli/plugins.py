@@ -95,8 +95,10 @@ def outfit_of(settings: Settings, agent: str) -> Outfit:
         PeltonError: it cannot be loaded.
         CommandFailed: nothing is said of such an agent.
     """
+    from pelton.adapters.cli.startup import release_rich
     from pelton.runtime.outfitter import STORE, outfit
 
+    release_rich()  # what reads CEL has a terminal of its own, which wants it
     if agent and agent not in settings.agents:
         raise CommandFailed(f"the settings say nothing of the agent {agent!r}", "usage")
     own = [settings.agents[agent]] if agent else []

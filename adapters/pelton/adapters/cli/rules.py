@@ -37,9 +37,7 @@ def check(
 ) -> None:
     """Tell whether the policies, hooks, plugins and skills of the settings can be loaded."""
     from pelton.adapters.cli.plugins import outfit_of
-    from pelton.adapters.cli.startup import release_rich
 
-    release_rich()  # what reads CEL has a terminal of its own, which wants it
     settings = options.settings(config, data=data)
     found = {name or "all agents": outfit_of(settings, name) for name in ("", *settings.agents)}
     lines = [

@@ -23,6 +23,10 @@ _HERE: Final = (
     ("model:PROVIDER/NAME", "aiohttp", "pip install 'pelton[model]'"),
     ("langgraph:module:name", "langgraph", "pip install 'pelton[langgraph]'"),
     ("pydantic-ai:module:name", "pydantic-ai-slim", "pip install 'pelton[pydantic-ai]'"),
+    ("openai-agents:module:name", "openai-agents", "pip install 'pelton[openai-agents]'"),
+    ("google-adk:module:name", "google-adk", "pip install 'pelton[google-adk]'"),
+    ("claude:MODEL", "claude-agent-sdk", "pip install 'pelton[claude]'"),
+    ("webhook:URL", "aiohttp", "pip install 'pelton[webhook]'"),
     ("sdk:module:Class", "a2a-sdk", "pip install 'pelton[sdk]'"),
 )
 """Adapters whose framework is in this environment: the distribution that it is, how to get it."""

@@ -19,6 +19,7 @@ from pelton.events.events import FailureClass
 from pelton.events.session import SessionReason
 from pelton.runtime.agents import Health as Health  # noqa: PLC0414  what an adapter says
 from pelton.runtime.failures import AgentError
+from pelton.runtime.guard import CallDenied
 from pelton.runtime.sessions import Opening
 from pelton.runtime.turn import Turn
 
@@ -76,6 +77,11 @@ class AgentDied(SessionBroken):
 
     def __init__(self, message: str = "The agent's process has died.") -> None:
         super().__init__(message, kind=FailureClass.INTERNAL)
+
+
+def not_done(denied: CallDenied) -> str:
+    """Return what a model reads of a call that was denied, in the place of its result."""
+    return f"This was not done. {denied}"
 
 
 class Session(Protocol):

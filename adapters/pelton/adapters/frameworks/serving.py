@@ -54,7 +54,7 @@ def as_agent(
             try:
                 return await _driven(session, turn)
             finally:
-                await session.close()
+                await _closed(session)
         except SessionBroken as broken:
             turn.session.invalidate(broken.reason)
             raise
@@ -98,6 +98,16 @@ async def _driven(session: Session, turn: Turn) -> object:
         await _stopped(session, running)
         raise
     return running.result()
+
+
+async def _closed(session: Session) -> None:
+    """Close a session to the end, whoever cancels meanwhile: it may hold processes."""
+    closing = asyncio.ensure_future(session.close())
+    try:
+        await asyncio.shield(closing)
+    except asyncio.CancelledError:
+        await asyncio.wait((closing,))
+        raise
 
 
 async def _stopped(session: Session, running: asyncio.Task[object]) -> None:

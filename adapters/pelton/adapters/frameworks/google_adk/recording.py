@@ -26,6 +26,7 @@ from google.adk.tools.base_toolset import BaseToolset
 from google.adk.tools.function_tool import FunctionTool
 from pydantic import BaseModel
 
+from pelton.adapters.frameworks.contract import not_done
 from pelton.adapters.frameworks.providers import provider_error
 from pelton.adapters.frameworks.speech import Speech
 from pelton.events.events import FailureClass
@@ -33,6 +34,7 @@ from pelton.events.ids import derive
 from pelton.events.retries import Retry
 from pelton.events.step import StepKind
 from pelton.runtime.failures import AgentError
+from pelton.runtime.guard import CallDenied
 from pelton.runtime.turn import Turn
 
 Json = dict[str, Any]
@@ -127,14 +129,17 @@ class AgentRun:
             return {"gives": _plain(found)} | ({"does": done} if done else {})
 
         confirmed = ".confirmed" if context.tool_confirmation is not None else ""
-        found = await self._turn.step(
-            f"tool {tool.name}",
-            running,
-            args,
-            key=f"{context.function_call_id}{confirmed}",
-            idempotent=tool.name in self._idempotent,
-            kind=StepKind.TOOL,
-        )
+        try:
+            found = await self._turn.step(
+                f"tool {tool.name}",
+                running,
+                args,
+                key=f"{context.function_call_id}{confirmed}",
+                idempotent=tool.name in self._idempotent,
+                kind=StepKind.TOOL,
+            )
+        except CallDenied as denied:
+            return not_done(denied)
         if here is None and "does" in found:
             _do_again(context, EventActions.model_validate(found["does"]))
         return found["gives"]

@@ -8,7 +8,7 @@ from typing import Any, Final
 import aiohttp
 import msgspec
 
-from pelton.adapters.frameworks.contract import AdapterError, Capability, Health
+from pelton.adapters.frameworks.contract import AdapterError, Capability, Health, not_done
 from pelton.adapters.frameworks.conversation import Conversation, Spoken, ToolCall
 from pelton.adapters.frameworks.model.dialects import Answer
 from pelton.adapters.frameworks.model.endpoint import Endpoint, ask, lacks, reachable
@@ -216,7 +216,7 @@ class _Session:
 def _told(result: Any) -> str:
     """Return what a tool's result is to the model; what the log itself refuses goes on."""
     if isinstance(result, CallDenied):
-        return f"This was not done. {result}"
+        return not_done(result)
     if isinstance(result, StepError):
         return f"The tool has failed: {result.failure.message}"
     if isinstance(result, Exception):

@@ -28,12 +28,14 @@ from agents.tool import ApplyPatchTool, ComputerTool, LocalShellTool, ShellTool
 from openai.types.responses import Response
 from pydantic import BaseModel
 
+from pelton.adapters.frameworks.contract import not_done
 from pelton.adapters.frameworks.providers import provider_error
 from pelton.adapters.frameworks.speech import Speech
 from pelton.events.events import FailureClass
 from pelton.events.retries import Retry
 from pelton.events.step import StepKind
 from pelton.runtime.failures import AgentError
+from pelton.runtime.guard import CallDenied
 from pelton.runtime.turn import Turn
 
 Json = dict[str, Any]
@@ -127,9 +129,12 @@ class Recording:
             return plain(await run())
 
         again = name in self._idempotent
-        return await self._turn.step(
-            f"tool {name}", running, args, key=call, idempotent=again, kind=StepKind.TOOL
-        )
+        try:
+            return await self._turn.step(
+                f"tool {name}", running, args, key=call, idempotent=again, kind=StepKind.TOOL
+            )
+        except CallDenied as denied:
+            return not_done(denied)
 
     def _tool(self, tool: Tool) -> Tool:
         if not isinstance(tool, FunctionTool | CustomTool):

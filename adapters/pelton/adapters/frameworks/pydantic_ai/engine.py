@@ -32,6 +32,7 @@ from pydantic_ai.messages import (
 )
 from pydantic_ai.tools import RunContext
 
+from pelton.adapters.frameworks.contract import not_done
 from pelton.adapters.frameworks.providers import provider_error
 from pelton.adapters.frameworks.speech import Speech
 from pelton.events.events import FailureClass
@@ -164,7 +165,7 @@ class Durability(BaseDurabilityCapability[Any]):
         try:
             return await self._turn.step(name, running, args, idempotent=again, kind=kind)
         except CallDenied as denied:
-            raise ToolFailed(f"This was not done. {denied}") from denied
+            raise ToolFailed(not_done(denied)) from denied
 
 
 class _Steps(CallableOperationBackend[Json]):

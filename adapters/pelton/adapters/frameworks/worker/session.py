@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 import structlog
 
-from pelton.adapters.frameworks.contract import SessionLost
+from pelton.adapters.frameworks.contract import SessionLost, not_done
 from pelton.adapters.frameworks.conversation import Conversation, Spoken
 from pelton.adapters.frameworks.rpc import BAD_PARAMS, NO_METHOD, Json, Peer, Refused
 from pelton.adapters.frameworks.speech import Speech
@@ -17,7 +17,9 @@ from pelton.adapters.frameworks.worker import protocol
 from pelton.events.a2a import Part
 from pelton.events.events import FailureClass
 from pelton.events.retries import Retry
+from pelton.events.step import StepKind
 from pelton.runtime.failures import AgentError, NondeterminismError, RecordedError
+from pelton.runtime.guard import CallDenied
 from pelton.runtime.turn import Turn
 
 T = TypeVar("T")
@@ -170,16 +172,21 @@ class WorkerSession:
                     await self._peer.tell("cancel", {"step": id_})
                 raise
 
-        found = await self._turn.step(
-            step.name,
-            running,
-            *step.args,
-            key=step.key,
-            idempotent=step.idempotent,
-            retry=self._retry if step.idempotent else None,
-            deadline=step.deadline,
-            kind=step.kind,
-        )
+        try:
+            found = await self._turn.step(
+                step.name,
+                running,
+                *step.args,
+                key=step.key,
+                idempotent=step.idempotent,
+                retry=self._retry if step.idempotent else None,
+                deadline=step.deadline,
+                kind=step.kind,
+            )
+        except CallDenied as denied:
+            if step.kind is not StepKind.TOOL:
+                raise
+            return not_done(denied)  # for its model to read
         if step.speaks:
             text = str(found.get("text", "")) if hasattr(found, "get") else str(found or "")
             self._last = text or self._last
