@@ -26,6 +26,7 @@ from pelton.events.ids import task_id
 from pelton.projections.read import open_read_models
 from pelton.projections.store import open_store
 from pelton.runtime.agents import Terms
+from pelton.runtime.bulk import inline_task
 from pelton.runtime.jetstream import RELAXED
 from pelton.runtime.jetstream.log import JetStreamLog
 from pelton.runtime.replay.rerun import rerun
@@ -137,8 +138,10 @@ async def test_whoever_calls_back_too_early_is_told_to_call_again(
         context, id_ = await client.send("count")
         await client.until(context, waits)
         assert early == [(503, "callback-early")]
-        assert await call(elsewhere.got[0]) == (204, "")
-        await client.settled(context, id_)
+        large = "word " * 10_000
+        assert await call(elsewhere.got[0], {"answer": large}) == (204, "")
+        task = await client.settled(context, id_)
+        assert text_of((await inline_task(log, task.view())).artifacts[0].parts) == large
 
 
 @pytest.mark.accepts("AS-71")
