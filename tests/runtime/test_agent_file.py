@@ -10,6 +10,12 @@ from pelton.events.commands import WhenBusy
 from pelton.events.schedule import Missed, Schedule
 from pelton.runtime.agent_file import Described, load
 from pelton.runtime.agents import Idle, Terms
+from pelton.runtime.equipment_settings import (
+    EquipmentSettings,
+    HookSettings,
+    PluginSettings,
+    PolicySettings,
+)
 from pelton.runtime.toml import SettingsError
 
 MINIMAL = 'name = "clerk"\nadapter = "agent.py"\n'
@@ -95,6 +101,14 @@ missed = "once"
         ('prompts = ["../secret.md"]', "$.prompts[0]", "leads out of the file's folder"),
         ('prompts = ["/etc/passwd"]', "$.prompts[0]", "leads out of the file's folder"),
         ('tools = ["a.py:b", "../../x.py:tools"]', "$.tools[1]", "leads out of"),
+        ('skills = ["a", "../b"]', "$.skills[1]", "leads out of"),
+        ('plugins.mine = {path = "../mine"}', "$.plugins.mine.path", "leads out of"),
+        ('plugins.mine = {digest = "short"}', "$.plugins[...].digest", "matching regex"),
+        ('hooks.no = {run = "../it.py:no"}', "$.hooks.no.run", "leads out of"),
+        ("hooks.no = {pints = []}", "$.hooks[...].pints", "did you mean points?"),
+        ('policy.rules = {few = "/etc/passwd"}', "$.policy.rules.few", "leads out of"),
+        ("policy = {max_stps = 3}", "$.policy.max_stps", "did you mean max_steps?"),
+        ("limits = {tokens = 1}", "$.limits", "there is no such key"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(
@@ -104,6 +118,39 @@ def test_what_is_wrong_is_named_with_its_place(
         said(tmp_path, MINIMAL + more)
     assert str(error.value).startswith(f"{tmp_path}/agent.toml: {where}: ")
     assert says in str(error.value)
+
+
+def test_what_an_agent_goes_by_lies_beside_its_file(tmp_path: Path) -> None:
+    (tmp_path / "few.cel").write_text("false")
+    (tmp_path / "look.py").touch()
+    found = said(
+        tmp_path,
+        MINIMAL
+        + """
+skills = ["skills/refunds"]
+policy = {max_cost = 2.5, rules = {few = "few.cel", none = "false"}}
+[hooks.look]
+run = "look.py:look"
+[hooks.installed]
+run = "company.hooks:look"
+[hooks.program]
+command = ["python3", "look.py", ""]
+[plugins.guard]
+[plugins.mine]
+path = "mine"
+""",
+    ).equipment
+    folder = tmp_path.resolve()
+    assert found == EquipmentSettings(
+        policy=PolicySettings(max_cost=2.5, rules={"few": f"{folder}/few.cel", "none": "false"}),
+        hooks={
+            "look": HookSettings(run=f"{folder}/look.py:look"),
+            "installed": HookSettings(run="company.hooks:look"),
+            "program": HookSettings(command=("python3", f"{folder}/look.py", "")),
+        },
+        plugins={"guard": PluginSettings(), "mine": PluginSettings(path=f"{folder}/mine")},
+        skills=(f"{folder}/skills/refunds",),
+    )
 
 
 @pytest.mark.parametrize(

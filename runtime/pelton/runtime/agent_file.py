@@ -15,12 +15,19 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
 from pelton.events.commands import WhenBusy
 from pelton.events.errors import InvalidInput
 from pelton.events.ids import check_agent
 from pelton.events.schedule import MOST, Missed, Schedule
 from pelton.runtime.agents import DEFAULT, Idle, Terms
+from pelton.runtime.equipment_settings import (
+    EquipmentSettings,
+    HookSettings,
+    PluginSettings,
+    PolicySettings,
+)
 from pelton.runtime.setting_types import Section
 from pelton.runtime.slots import check_times
 from pelton.runtime.toml import SettingsError, fault, hint, read
@@ -113,11 +120,22 @@ class AgentFile(Section, frozen=True, kw_only=True):
     tools: Annotated[
         tuple[_Text, ...], Meta(description="Tools of a model: `tools.py:NAME`, `module:NAME`.")
     ] = ()
-    skills: Annotated[tuple[_Text, ...], Meta(description="Folders with a `SKILL.md`.")] = ()
-    plugins: Annotated[tuple[Any, ...], Meta(description="Plugins.")] = ()
-    limits: Annotated[
-        dict[str, Any], Meta(description="What it may take: tokens, cost, calls.")
-    ] = msgspec.field(default_factory=dict[str, Any])
+    skills: Annotated[
+        tuple[_Text, ...],
+        Meta(description="Folders of skills, each with a `SKILL.md` ([plugins.md](plugins.md))."),
+    ] = ()
+    policy: Annotated[
+        PolicySettings,
+        Meta(description="What it may do, and how much, `[policy]` ([policy.md](policy.md))."),
+    ] = PolicySettings()
+    hooks: Annotated[
+        dict[str, HookSettings],
+        Meta(description="Its hooks by name, `[hooks.NAME]` each ([hooks.md](hooks.md))."),
+    ] = msgspec.field(default_factory=dict[str, HookSettings])
+    plugins: Annotated[
+        dict[str, PluginSettings],
+        Meta(description="Its plugins by name, `[plugins.NAME]` each ([plugins.md](plugins.md))."),
+    ] = msgspec.field(default_factory=dict[str, PluginSettings])
     options: Annotated[
         dict[str, Any],
         Meta(description="Options of its turns, as JSON: `temperature` for `model`."),
@@ -214,6 +232,49 @@ class Described:
         return "\n\n".join(texts)
 
     @property
+    def equipment(self) -> EquipmentSettings:
+        """What it goes by beside its code, with paths that count wherever it runs.
+
+        Raises:
+            SettingsError: a path leads out of the folder.
+        """
+        says = self.says
+        skills = (self.path(each, f"skills[{at}]") for at, each in enumerate(says.skills))
+        return EquipmentSettings(
+            policy=replace(
+                says.policy,
+                rules={
+                    name: self._rule(each, f"policy.rules.{name}")
+                    for name, each in says.policy.rules.items()
+                },
+            ),
+            hooks={
+                name: replace(
+                    each,
+                    run=self.code(each.run, f"hooks.{name}.run"),
+                    command=tuple(map(self._word, each.command)),
+                )
+                for name, each in says.hooks.items()
+            },
+            plugins={
+                name: replace(each, path=str(self.path(each.path, f"plugins.{name}.path")))
+                if each.path
+                else each
+                for name, each in says.plugins.items()
+            },
+            skills=tuple(map(str, skills)),
+        )
+
+    def _rule(self, given: str, at: str) -> str:
+        """Return a rule as it stands, or where the file is that holds it."""
+        return str(self.path(given, at)) if _is_file(self.folder / given) else given
+
+    def _word(self, given: str) -> str:
+        """Return a word of a command: one that names a file in the folder leads there."""
+        found = self.folder / given
+        return str(found) if _is_file(found) else given
+
+    @property
     def schedules(self) -> tuple[Schedule, ...]:
         """Its schedules."""
         return tuple(Schedule(**msgspec.structs.asdict(each)) for each in self.says.schedules)
@@ -253,6 +314,14 @@ def unreadable(error: OSError | UnicodeDecodeError) -> str:
     return f"cannot be read: {reason}"
 
 
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file; what is no name of one names none."""
+    try:
+        return path.is_file()
+    except OSError:  # it is longer than a name may be
+        return False
+
+
 def _told(file: Path, error: msgspec.ValidationError) -> SettingsError:
     """Return an error of msgspec with its place."""
     found = fault(error)
@@ -273,6 +342,9 @@ def _keys(place: str) -> tuple[str, ...]:
         "idle": IdleEntry,
         "terms": TermsEntry,
         "schedules[]": ScheduleEntry,
+        "policy": PolicySettings,
+        "hooks[]": HookSettings,
+        "plugins[]": PluginSettings,
     }
     table = tables.get(re.sub(r"\[\d*\.*\]", "[]", place), AgentFile)
     return table.__struct_fields__
@@ -301,6 +373,6 @@ def _check(found: Described) -> None:
     for number, name in enumerate(names):
         if name in names[:number]:
             raise found.wrong(f"schedules[{number}].name", f"there are two called {name!r}")
-    _ = found.prompt_files
+    _ = found.prompt_files, found.equipment
     for number, tool in enumerate(says.tools):
         found.code(tool, f"tools[{number}]")

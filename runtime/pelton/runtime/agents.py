@@ -25,6 +25,7 @@ from pelton.events.schedule import Schedule
 from pelton.runtime.slots import check_times
 
 if TYPE_CHECKING:
+    from pelton.runtime.equipment_settings import EquipmentSettings
     from pelton.runtime.outfit import Outfit
     from pelton.runtime.turn import Turn
 
@@ -103,6 +104,7 @@ class Agent:
     returns before it serves the agent, and leaves it when no turn of its runs any more: what the
     agent needs as long as it is served. `health` looks whether that is to be had. `checked` says
     that all it needs was looked for before it was loaded, as its file says (`agent_file`).
+    `equipment` is what its file says that it goes by: whoever runs it makes an outfit of that.
     """
 
     profile: AgentProfile
@@ -116,6 +118,7 @@ class Agent:
     health: Callable[[], Awaitable[Health]] = well
     checked: bool = False
     outfit: Callable[[], Outfit] | None = None
+    equipment: EquipmentSettings | None = None
 
     @property
     def name(self) -> str:
@@ -130,7 +133,11 @@ class Agent:
         """
         from pelton.runtime.outfit import STANDARD  # noqa: PLC0415  it needs agents to be there
 
-        return STANDARD if self.outfit is None else self.outfit()
+        if self.outfit is not None:
+            return self.outfit()
+        if self.equipment is not None:  # to run it without its fences would be unsafe
+            raise InvalidInput(f"no outfit was made of what the file of {self.name!r} says")
+        return STANDARD
 
 
 @overload

@@ -16,7 +16,7 @@ from pelton.events.envelope import digest, encode
 from pelton.events.equipment import Equipment, EquipmentKind
 from pelton.events.errors import InvalidInput, PeltonError
 from pelton.runtime import plugin as plugins
-from pelton.runtime.equipment_settings import EquipmentSettings, HookSettings
+from pelton.runtime.equipment_settings import EquipmentSettings, HookSettings, PolicySettings
 from pelton.runtime.hooks import Hook, hook
 from pelton.runtime.outfit import STANDARD, Outfit
 from pelton.runtime.plugin import Plugin, PluginRefused
@@ -87,21 +87,29 @@ class Outfitter:
 def outfit(given: Sequence[EquipmentSettings], store: Path) -> Outfit:
     """Return the outfit that settings describe, those of all agents before those of one.
 
+    A plugin that several name alike is there once. Who says nothing of a policy adds none to that
+    of all agents, which may be looser than what holds without settings.
+
     Raises:
         PeltonError: it cannot be made; the text says what is wrong.
     """
     hooks, policies = list[Hook](), list[Policy]()
     skills, loaded = dict[str, Skill](), list[Equipment]()
-    for settings in given:
+    told = set[tuple[str, str, bytes]]()
+    for at, settings in enumerate(given):
         for name, wanted in settings.plugins.items():
             found = plugins.load(name, wanted, store)
+            if (alike := (name, found.digest, encode(wanted.options))) in told:
+                continue
+            told.add(alike)
             hooks += _hooks_of(found, wanted.options, len(hooks))
             if found.manifest.policy is not None:
                 policies.append(Policy(found.manifest.policy, name))
             _add(skills, [found.folder / each for each in found.manifest.skills])
             version = found.manifest.version
             loaded.append(_piece(EquipmentKind.PLUGIN, name, found.digest, version))
-        policies.append(Policy(settings.policy))
+        if not at or settings.policy != PolicySettings():
+            policies.append(Policy(settings.policy))
         for name, own in settings.hooks.items():
             hooks.append(hook(name, own, place=len(hooks)))
             loaded.append(_piece(EquipmentKind.HOOK, name, _hook_digest(own)))

@@ -112,8 +112,8 @@ def digest_of(folder: Path) -> str:
     return total.hexdigest()
 
 
-def load(name: str, settings: PluginSettings, store: Path) -> Plugin:
-    """Return the plugin that settings name; a copy of it is in `store`.
+def look(name: str, settings: PluginSettings) -> Plugin:
+    """Return the plugin that settings name where it lies: to be looked at, and not to be run.
 
     Raises:
         PluginRefused: it is another one than is pinned, or asks for more than it is granted.
@@ -127,11 +127,29 @@ def load(name: str, settings: PluginSettings, store: Path) -> Plugin:
             f"the plugin {name!r} is not pinned: put `digest` into its settings, which `pelton"
             f" plugins verify {settings.path}` tells"
         )
-    folder = store / settings.digest
-    if not folder.is_dir() or digest_of(folder) != settings.digest:
-        _copy(source, folder)
     if (found := digest_of(source)) != settings.digest:
         raise PluginRefused(f"the plugin {name!r} has the digest {found}, and another is pinned")
+    return _granted(name, settings, source)
+
+
+def load(name: str, settings: PluginSettings, store: Path) -> Plugin:
+    """Return the plugin that settings name; a copy of it is in `store`.
+
+    Raises:
+        PluginRefused: it is another one than is pinned, or asks for more than it is granted.
+        InvalidInput: there is none, or it is wrong.
+    """
+    found = look(name, settings)
+    if not settings.path:
+        return found
+    folder = store / settings.digest
+    if not folder.is_dir() or digest_of(folder) != settings.digest:
+        _copy(found.folder, folder)
+    return _granted(name, settings, folder)
+
+
+def _granted(name: str, settings: PluginSettings, folder: Path) -> Plugin:
+    """Return the plugin in a folder that has the pinned digest, if it is what it is granted."""
     manifest = manifest_of(folder)
     if manifest.name != name:
         raise PluginRefused(f"the plugin {name!r} calls itself {manifest.name!r}")

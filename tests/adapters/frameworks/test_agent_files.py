@@ -8,18 +8,29 @@ from pathlib import Path
 
 import pytest
 
+from pelton.adapters.cli.equip import equipped, played
+from pelton.adapters.cli.plugins import outfit_of
 from pelton.adapters.cli.preflight import NotReady, look, prepared
 from pelton.adapters.cli.references import load_agent
 from pelton.events.a2a import text_of
 from pelton.events.errors import InvalidInput
 from pelton.events.events import FailureClass
+from pelton.events.ruling import Point
 from pelton.runtime import agent_file
 from pelton.runtime.agents import Agent, Idle
 from pelton.runtime.diagnosis import Check
+from pelton.runtime.equipment_settings import (
+    EquipmentSettings,
+    HookSettings,
+    PluginSettings,
+    PolicySettings,
+)
 from pelton.runtime.jetstream.log import JetStreamLog
+from pelton.runtime.plugin import digest_of
+from pelton.runtime.settings import ExecutorSettings, Settings
 from pelton.runtime.toml import SettingsError
 from pelton.testing.models import ScriptedModel, call, say
-from tests.runtime.clients import Client, only, serving
+from tests.runtime.clients import Client, only, reply, serving
 
 CODE = """
 from pelton.runtime import Idle, Terms, Turn, agent
@@ -29,6 +40,27 @@ async def clerk(turn: Turn) -> str:
     "Keeps books."
     return str(await turn.options())
 """
+FITTED = """
+from pelton.runtime import Turn, agent
+from pelton.runtime.guard import CallDenied
+
+@agent
+async def clerk(turn: Turn) -> str:
+    "Keeps books."
+    said = [await turn.skill("refunds")]
+    for name in ("first", "second"):
+        try:
+            said.append(await turn.step(name, str, name))
+        except CallDenied as denied:
+            said.append(str(denied))
+    return " / ".join(said)
+"""
+HOOK = """
+def look(occasion):
+    with open(occasion.options["file"], "a") as file:
+        file.write(occasion.options["says"])
+"""
+SKILL = "---\nname: refunds\ndescription: How money comes back.\n---\nAsk first.\n"
 TOOLS = """
 from pelton.adapters.frameworks.model import tool
 
@@ -120,9 +152,6 @@ async def test_a_command_runs_in_the_folder(log: JetStreamLog, folder: Path) -> 
         ('adapter = "model"\nmodel = "nobody/x"', "adapter", "write model:openai/NAME"),
         ('adapter = "../code.py"', "adapter", "leads out of the file's folder"),
         ('adapter = "code.py:nobody"', "adapter", "the module has no 'nobody'"),
-        ('adapter = "code.py"\nskills = ["x"]', "skills", "does not have it yet"),
-        ('adapter = "code.py"\nplugins = ["x"]', "plugins", "does not have it yet"),
-        ('adapter = "code.py"\nlimits = {tokens = 1}', "limits", "does not have it yet"),
     ],
 )
 def test_what_nobody_would_heed_is_refused(folder: Path, text: str, where: str, says: str) -> None:
@@ -136,6 +165,63 @@ def test_code_that_does_not_load_says_why(folder: Path) -> None:
     (folder / "code.py").write_text("import no_such_package\n")
     with pytest.raises(InvalidInput, match="No module named 'no_such_package'"):
         load_agent(str(folder / "code.py"))
+
+
+async def test_an_agent_goes_by_its_file_beside_the_settings(
+    log: JetStreamLog, folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    (folder / "fitted.py").write_text(FITTED)
+    (folder / "hook.py").write_text(HOOK)
+    (folder / "refunds").mkdir()
+    (folder / "refunds" / "SKILL.md").write_text(SKILL)
+    seen = folder / "seen"
+
+    def look(says: str, run: str) -> HookSettings:
+        options = {"file": str(seen), "says": says}
+        return HookSettings(run=run, points=(Point.TURN_BEFORE,), options=options)
+
+    file = described(
+        folder,
+        f"""
+adapter = "fitted.py"
+skills = ["refunds"]
+policy = {{max_steps = 2}}
+[plugins.guard]
+[hooks.of-file]
+run = "hook.py:look"
+points = ["turn.before"]
+options = {{file = "{seen}", says = "file"}}
+""",
+    )
+    settings = Settings(
+        data=str(tmp_path_factory.mktemp("data")),
+        plugins={"guard": PluginSettings()},
+        hooks={"of-all": look("all ", f"{folder}/hook.py:look")},
+        agents={
+            "clerk": EquipmentSettings(hooks={"of-one": look("one ", f"{folder}/hook.py:look")})
+        },
+        executor=ExecutorSettings(agents=(file,)),
+    )
+    plain = await prepared(file, {})
+    with pytest.raises(InvalidInput, match="no outfit was made"):
+        plain.fitted()
+    (found,) = equipped([plain], settings)
+    client = Client(log, "clerk")
+    async with serving(log, found):
+        context, task = await client.send("?")
+        ended = await client.settled(context, task)
+    assert reply(ended) == "Ask first.\n / first / The task has used up its steps: 2."
+    assert seen.read_text() == "all one file"
+    assert outfit_of(settings, "clerk").equipment == found.fitted().equipment
+    assert [*played(plain).fitted().skills] == ["refunds"]
+    assert not played(plain).fitted().hooks
+
+
+def test_a_file_that_says_nothing_of_a_policy_adds_none(folder: Path) -> None:
+    file = described(folder, 'adapter = "code.py"\nplugins.guard = {}')
+    loose = Settings(data=str(folder / "data"), policy=PolicySettings(max_steps=None))
+    (found,) = equipped([load_agent(file)], loose)
+    assert [each.bounds.steps for each in found.fitted().policies] == [None]
 
 
 async def looked(
@@ -188,6 +274,59 @@ async def test_what_is_missing_is_found_with_what_the_system_says(
     assert checks[name].state == finding[0]
     assert finding[1] in checks[name].says
     assert checks[name].remedy
+
+
+@pytest.mark.accepts("AS-69")
+@pytest.mark.parametrize(
+    ("text", "name", "finding"),
+    [
+        ('skills = ["refunds"]', "skill refunds", ("ok", "")),
+        ('skills = ["no-such"]', "skill no-such", ("wrong", "SKILL.md: cannot be read")),
+        ('skills = ["empty"]', "skill empty", ("warn", "says nothing")),
+        ('policy.rules = {few = "call.before >= 3"}', "policy", ("ok", "")),
+        ('policy.rules = {few = "call.nothing"}', "policy", ("wrong", "the rule 'few'")),
+        ("plugins.guard = {}", "plugin guard", ("ok", "")),
+        ("plugins.no-such = {}", "plugin no-such", ("wrong", "no plugin 'no-such' comes with")),
+        ('plugins.mine = {path = "mine"}', "plugin mine", ("wrong", "is not pinned")),
+        ('plugins.mine = {path = "mine", digest = "DIGEST"}', "plugin mine", ("ok", "")),
+        (
+            f'plugins.mine = {{path = "mine", digest = "{"0" * 64}"}}',
+            "plugin mine",
+            ("wrong", "another"),
+        ),
+        (
+            'plugins.mine = {path = "mine", digest = "DIGEST", grants = ["ask"]}',
+            "plugin mine",
+            ("warn", "granted: ask"),
+        ),
+        (
+            'hooks.no = {run = "code.py:nobody", points = ["turn.before"]}',
+            "hook no",
+            ("wrong", "nobody"),
+        ),
+        (
+            'hooks.no = {command = ["no-such"], points = ["turn.before"]}',
+            "hook no",
+            ("wrong", "no program"),
+        ),
+        ('hooks.no = {command = ["sh"]}', "hook no", ("wrong", "asked nowhere")),
+        ('hooks.no = {command = ["sh"], POINTS}', "hook no", ("ok", "")),
+    ],
+)
+async def test_what_an_agent_goes_by_is_looked_at_and_left_as_it_is(
+    folder: Path, text: str, name: str, finding: tuple[str, str]
+) -> None:
+    for skill, said in (("refunds", SKILL), ("empty", SKILL.replace("Ask first.\n", ""))):
+        (folder / skill).mkdir()
+        (folder / skill / "SKILL.md").write_text(said)
+    (folder / "mine").mkdir()
+    (folder / "mine" / "plugin.toml").write_text('name = "mine"\nversion = "1"')
+    text = text.replace("DIGEST", digest_of(folder / "mine")).replace("OTHER", "0" * 64)
+    text = text.replace("POINTS", 'points = ["turn.before"]')
+    _, checks = await looked(folder, f'adapter = "code.py"\n{text}', {})
+    assert checks[name].state == finding[0]
+    assert finding[1] in checks[name].says
+    assert checks[name].remedy or finding[0] == "ok"
 
 
 async def test_an_endpoint_that_does_not_answer_now_is_a_warning(

@@ -15,11 +15,9 @@ from pelton.events.card import AgentProfile
 from pelton.events.errors import InvalidInput
 from pelton.runtime.agent_file import Described
 from pelton.runtime.agents import Agent, load
+from pelton.runtime.equipment_settings import EquipmentSettings
 
 Loader = Callable[..., Agent]
-
-NOT_YET: Final = ("skills", "plugins", "limits")
-"""Keys that this pelton knows and cannot heed: to leave them out silently would be unsafe."""
 
 _OPTIONS: Final = frozenset({"model", "prompt", "options"})
 """Keys that become the options of an agent that is plain code."""
@@ -30,14 +28,10 @@ def agent_of(described: Described, loader_of: Callable[[str], Loader | None]) ->
 
     Raises:
         InvalidInput: its adapter leads nowhere, or what that needs is not installed.
-        SettingsError: the file says what its adapter does not take, or what nobody heeds yet.
+        SettingsError: the file says what its adapter does not take.
     """
     says = described.says
-    for key in NOT_YET:
-        if getattr(says, key):
-            raise described.wrong(key, "this version of pelton does not have it yet")
-    if str(described.folder) not in sys.path:
-        sys.path.insert(0, str(described.folder))  # for modules beside the file
+    reach(described)
     given = described.given()
     reference = described.reference
     loader = loader_of(reference)
@@ -58,6 +52,12 @@ def agent_of(described: Described, loader_of: Callable[[str], Loader | None]) ->
     return _over(found, described, {})
 
 
+def reach(described: Described) -> None:
+    """Let modules beside an agent file be imported."""
+    if str(described.folder) not in sys.path:
+        sys.path.insert(0, str(described.folder))
+
+
 def _takes(described: Described, given: Mapping[str, Any], named: frozenset[str]) -> None:
     for key in given:
         if key not in named:
@@ -72,7 +72,7 @@ def _flat(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _over(found: Agent, described: Described, options: Mapping[str, Any]) -> Agent:
     """Return an agent as its file has it, where that says something."""
-    says = described.says
+    says, equipment = described.says, described.equipment
     return replace(
         found,
         profile=_profile(found.profile, described),
@@ -81,6 +81,7 @@ def _over(found: Agent, described: Described, options: Mapping[str, Any]) -> Age
         initial=says.initial or found.initial,
         options={**found.options, **options},
         team=says.team or found.team,
+        equipment=equipment if equipment != EquipmentSettings() else None,
     )
 
 

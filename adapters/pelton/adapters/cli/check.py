@@ -33,8 +33,10 @@ def check(
     import asyncio
 
     from pelton.adapters.cli.parts import quiet
+    from pelton.adapters.cli.startup import release_rich
     from pelton.runtime import agent_file
 
+    release_rich()  # what reads CEL has a terminal of its own, which wants it
     quiet()
     settings = options.settings(config, data=data, nats__url=nats)
     described = agent_file.load(file)

@@ -16,12 +16,14 @@ from typing import Final
 
 import msgspec
 
+from pelton.adapters.cli.equip import equipped
 from pelton.adapters.cli.parts import die_with, quiet
 from pelton.adapters.cli.references import load_agent
 from pelton.runtime.clock import RealWorld
 from pelton.runtime.executor import Executor
 from pelton.runtime.failpoints import Doom, Point, doom
 from pelton.runtime.jetstream.log import JetStreamLog
+from pelton.runtime.settings import load
 
 PATIENCE: Final = 1.0
 """Seconds of silence after which another one takes over: short, for that is waited for."""
@@ -35,7 +37,8 @@ def say(**facts: object) -> None:
 
 async def serve(url: str, references: Sequence[str], fate: Doom) -> None:
     """Serve agents until told to stop, or to its end."""
-    agents = [load_agent(reference) for reference in references]
+    settings = load(None, environment=os.environ)
+    agents = equipped([load_agent(reference) for reference in references], settings)
     async with JetStreamLog.open(url, migrate=False) as log:
         doom(log, fate)
         executor = Executor(log, agents, world=RealWorld(), patience=PATIENCE)

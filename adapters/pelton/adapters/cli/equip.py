@@ -21,7 +21,8 @@ def equipped(
 ) -> list[Agent]:
     """Return agents with an outfitter each, which looks whether the settings have changed.
 
-    `read` reads them anew, from `files`. An agent that brings an outfit of its own keeps it.
+    `read` reads them anew, from `files`. What all agents go by stands before what the settings say
+    of one, and that before what its file says. An agent that brings an outfit of its own keeps it.
 
     Raises:
         PeltonError: hooks, policies, plugins or skills cannot be loaded.
@@ -30,18 +31,32 @@ def equipped(
     from pelton.runtime.equipment_settings import EquipmentSettings
     from pelton.runtime.outfitter import STORE, Outfitter
 
-    if read is None and settings.equipment == EquipmentSettings() and not settings.agents:
-        return list(agents)
-
-    release_rich()  # what reads CEL has a terminal of its own, which wants it
-
     def outfitted(agent: Agent) -> Agent:
         def given() -> list[EquipmentSettings]:
             now = settings if read is None else read()
-            own = now.agents.get(agent.name)
-            return [now.equipment, *([own] if own is not None else [])]
+            beside = (now.agents.get(agent.name), agent.equipment)
+            return [now.equipment, *(each for each in beside if each is not None)]
 
+        if read is None and all(each == EquipmentSettings() for each in given()):
+            return agent
+        release_rich()  # what reads CEL has a terminal of its own, which wants it
         outfit = Outfitter(given, settings.directory / STORE, files=files)
         return dataclasses.replace(agent, outfit=outfit)
 
     return [each if each.outfit is not None else outfitted(each) for each in agents]
+
+
+def played(agent: Agent) -> Agent:
+    """Return an agent as it plays what is recorded: by policy and skills, with no hook asked."""
+    import msgspec
+
+    from pelton.adapters.cli.startup import release_rich
+    from pelton.runtime.equipment_settings import EquipmentSettings
+    from pelton.runtime.outfitter import outfit
+
+    if agent.equipment is None:
+        return agent
+    release_rich()
+    still = msgspec.structs.replace(agent.equipment, hooks={}, plugins={})
+    found = outfit([EquipmentSettings(), still], Path())  # without plugins it copies nothing
+    return dataclasses.replace(agent, outfit=lambda: found)

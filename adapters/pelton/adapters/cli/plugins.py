@@ -11,6 +11,7 @@ from pelton.adapters.cli import options
 from pelton.adapters.cli.output import CommandFailed, Output, columns
 
 if TYPE_CHECKING:
+    from pelton.runtime.equipment_settings import EquipmentSettings
     from pelton.runtime.outfit import Outfit
     from pelton.runtime.settings import Settings
 
@@ -99,7 +100,21 @@ def outfit_of(settings: Settings, agent: str) -> Outfit:
     from pelton.runtime.outfitter import STORE, outfit
 
     release_rich()  # what reads CEL has a terminal of its own, which wants it
-    if agent and agent not in settings.agents:
+    own = single(settings)
+    if agent and agent not in own:
         raise CommandFailed(f"the settings say nothing of the agent {agent!r}", "usage")
-    own = [settings.agents[agent]] if agent else []
-    return outfit([settings.equipment, *own], settings.directory / STORE)
+    return outfit([settings.equipment, *own.get(agent, ())], settings.directory / STORE)
+
+
+def single(settings: Settings) -> dict[str, list[EquipmentSettings]]:
+    """Return what single agents go by, by name: as the settings say it, then as their files do."""
+    from pelton.adapters.cli.agent_files import reach
+    from pelton.runtime import agent_file
+
+    found = {name: [own] for name, own in settings.agents.items()}
+    for reference in settings.executor.agents:
+        if agent_file.is_agent_file(reference):
+            described = agent_file.load(Path(reference))
+            reach(described)  # for hooks
+            found.setdefault(described.says.name, []).append(described.equipment)
+    return found

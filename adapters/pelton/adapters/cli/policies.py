@@ -163,10 +163,11 @@ def play(
     """
     import asyncio
 
+    from pelton.adapters.cli.equip import played
     from pelton.runtime.clock import RealWorld
     from pelton.runtime.replay.trial import from_start, play_live, play_still
 
-    player = as_player(agent, {})
+    player = as_player(played(agent), {})
     if policy.live:
         now = RealWorld().now()
         trial, later = from_start(session, task, [player], policy, now=now, other=other)

@@ -7,10 +7,12 @@ and asked whether it is well.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import ClassVar, Final, TypeVar
 
 import structlog
 
@@ -24,10 +26,18 @@ from pelton.runtime.agent_file import Described, unreadable
 from pelton.runtime.agents import Agent
 from pelton.runtime.clock import World, rfc3339
 from pelton.runtime.diagnosis import Check, ok, warn, wrong
+from pelton.runtime.equipment_settings import EquipmentSettings, PluginSettings, PolicySettings
+from pelton.runtime.hooks import hook
+from pelton.runtime.plugin import look as look_at
+from pelton.runtime.policies import Policy
+from pelton.runtime.skills import FILE as SKILL
+from pelton.runtime.skills import skill
 from pelton.runtime.slots import slots
 
 HEALTH: Final = 15.0
 """Seconds that an adapter has to say whether it is well."""
+
+T = TypeVar("T")
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -51,6 +61,7 @@ def before(described: Described, environ: Mapping[str, str]) -> Iterator[Check]:
     yield from _environment(described, environ)
     yield from _installed(described)
     yield from _files(described)
+    yield from _equipment(described.equipment)
 
 
 def _environment(described: Described, environ: Mapping[str, str]) -> Iterator[Check]:
@@ -91,6 +102,51 @@ def _files(described: Described) -> Iterator[Check]:
         yield warn("prompts", f"{', '.join(empty)} says nothing", "write it, or leave it out")
     elif described.says.prompts:
         yield ok("prompts", f"{len(described.says.prompts)} files")
+
+
+def _equipment(given: EquipmentSettings) -> Iterator[Check]:
+    if given.policy != PolicySettings():
+        _, found = _tried("policy", partial(Policy, given.policy), "mend what the text names")
+        yield found
+    for folder in given.skills:
+        name = f"skill {Path(folder).name}"
+        read, found = _tried(name, partial(skill, Path(folder)), f"mend {folder}/{SKILL}")
+        if read is not None and not read.text.strip():
+            found = warn(name, "it says nothing", "write it, or leave it out")
+        yield found
+    for name, wanted in given.plugins.items():
+        yield _plugin(name, wanted)
+
+
+def _plugin(name: str, given: PluginSettings) -> Check:
+    pin = f"pelton plugins verify {given.path}: pin and grant what it tells, if you want that"
+    remedy = pin if given.path else "pelton has none of that name: mend it, or say where it lies"
+    found, check = _tried(f"plugin {name}", partial(look_at, name, given), remedy)
+    if found is None:
+        return check
+    unasked = sorted(set(given.grants) - set(found.manifest.permissions))
+    if given.path and unasked:
+        says = f"it does not ask for what it is granted: {', '.join(unasked)}"
+        return warn(check.name, says, "take it out of its grants")
+    return check
+
+
+def _hooks(given: EquipmentSettings) -> Iterator[Check]:
+    for name, wanted in given.hooks.items():
+        called = f"hook {name}"
+        _, found = _tried(called, partial(hook, name, wanted), "mend what the text names")
+        if wanted.command and shutil.which(wanted.command[0]) is None:
+            says = f"there is no program {wanted.command[0]!r}"
+            found = wrong(called, says, "install it, or mend its name")
+        yield found
+
+
+def _tried(name: str, look: Callable[[], T], remedy: str) -> tuple[T | None, Check]:
+    """Return what a look finds, if it can be had, and what is to be said of it."""
+    try:
+        return look(), ok(name, "it can be read")
+    except PeltonError as error:
+        return None, wrong(name, str(error), remedy)
 
 
 def times(agent: Agent, world: World) -> Iterator[Check]:
@@ -155,5 +211,6 @@ async def look(
     except PeltonError as error:
         return None, (*checks, wrong("agent", str(error), "mend what the text names"))
     checks.append(ok("agent", "it is loaded"))
+    checks.extend(_hooks(described.equipment))
     checks.append(await health(agent))
     return agent, tuple(checks)

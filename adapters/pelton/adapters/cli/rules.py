@@ -35,11 +35,11 @@ def check(
     config: options.Config = None,
     json: options.Json = False,
 ) -> None:
-    """Tell whether the policies, hooks, plugins and skills of the settings can be loaded."""
-    from pelton.adapters.cli.plugins import outfit_of
+    """Tell whether the policies, hooks, plugins and skills of all agents can be loaded."""
+    from pelton.adapters.cli.plugins import outfit_of, single
 
     settings = options.settings(config, data=data)
-    found = {name or "all agents": outfit_of(settings, name) for name in ("", *settings.agents)}
+    found = {name or "all agents": outfit_of(settings, name) for name in ("", *single(settings))}
     lines = [
         f"{name}: {len(each.policies)} policies, {len(each.hooks)} hooks, {len(each.skills)} skills"
         for name, each in found.items()
