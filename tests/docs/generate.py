@@ -333,11 +333,15 @@ def api() -> str:
     """Return the table of the routes of our own API."""
     rows: list[tuple[str, ...]] = []
     for path, methods in openapi()["paths"].items():
-        operation = methods["get"]
+        ((verb, operation),) = methods.items()
         named = [f"`{each['name']}`" for each in operation["parameters"] if each["in"] != "path"]
+        shown = f"`{path}`" if verb == "get" else f"`{verb.upper()} {path}`"
+        if operation.get("security") == []:
+            rows.append((shown, operation["summary"], "none", ", ".join(named)))
+            continue
         scope = re.search(r"`[a-z]+:[a-z]+`", operation["description"])
         assert scope, path
-        rows.append((f"`{path}`", operation["summary"], scope[0], ", ".join(named)))
+        rows.append((shown, operation["summary"], scope[0], ", ".join(named)))
     return table(("path", "what for", "scope", "parameters"), iter(rows))
 
 

@@ -22,7 +22,7 @@ from pelton.events.a2a import (
     TaskStatus,
 )
 from pelton.events.commit import Commit
-from pelton.events.delegation import Delegation, elsewhere
+from pelton.events.delegation import Delegation, called_back, elsewhere
 from pelton.events.done import COUNTED, NOTHING, Done, Used, noted
 from pelton.events.envelope import digest
 from pelton.events.errors import DamagedRecord, IllegalTransition
@@ -191,7 +191,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         """Whether a turn waits for an agent elsewhere, which cannot tell of itself."""
         turns = [self.tasks[id_].turn for id_ in (*self.aside, self.turning) if id_]
         open_ = (each for turn in turns if turn is not None for each in turn.delegated.values())
-        return any(elsewhere(each.agent) for each in open_)
+        return any(elsewhere(each.agent) and not called_back(each.agent) for each in open_)
 
     def decided(self, sequence: int) -> bool:
         """Whether the command with that stream sequence is decided."""

@@ -58,6 +58,15 @@ def elsewhere(agent: str) -> bool:
     return "://" in agent
 
 
+CALLED_BACK: Final = "webhook+"
+"""How what was posted to is called that answers a bridge later: `webhook+https://host:port`."""
+
+
+def called_back(agent: str) -> bool:
+    """Return whether whom a task waits for answers of itself: nothing is sent or asked there."""
+    return agent.startswith(CALLED_BACK)
+
+
 def check_target(agent: str) -> None:
     """Check that a task can be delegated to `agent`: a name, or an HTTP URL without secrets.
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from pelton.events.delegation import Delegation, elsewhere
+from pelton.events.delegation import Delegation, called_back, elsewhere
 from pelton.events.events import DelegationAccepted, TaskDelegated
 from pelton.events.turns import Delegated
 from pelton.runtime.assignment import Assignment, Host
@@ -26,8 +26,11 @@ class Errand(NamedTuple):
     async def run(self, event: TaskDelegated, known: Delegated | None) -> None:
         """Send what was delegated; if its agent is elsewhere, wait for its report too.
 
-        It is on behalf of whoever owns the conversation: so they own that one too.
+        It is on behalf of whoever owns the conversation: so they own that one too. Whoever calls
+        back has got it already.
         """
+        if called_back(event.agent):
+            return
         context = self.recorder.context
         waits = Delegation(
             agent=self.agent,

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from pelton.events.a2a import Message, Part, Role, TaskState
-from pelton.events.delegation import DelegationRefused, check_chain, elsewhere, from_agent
+from pelton.events.delegation import (
+    CALLED_BACK,
+    DelegationRefused,
+    TaskOutcome,
+    check_chain,
+    elsewhere,
+    from_agent,
+)
 from pelton.events.errors import UnknownAgent
 from pelton.events.events import TaskDelegated
 from pelton.events.ids import check_id, context_of, derive, task_id
@@ -91,6 +99,50 @@ class HandingOn(NamedTuple):
         if report.state not in {TaskState.COMPLETED, TaskState.INPUT_REQUIRED}:
             raise DelegationFailed(report, failure)
         return report
+
+    async def called_back(self, origin: str, post: str, *, within: float) -> TaskOutcome | None:
+        """Return what comes of a post to an origin, as it calls a bridge back; None if too late.
+
+        `post` is the key that the call names, `within` the seconds from when this is first asked.
+        """
+        key = self.steps.key("called-back")
+        late = self.steps.named("sleep", key)
+        said = Message(
+            message_id=post,
+            role=Role.USER,
+            context_id=self.recorder.context.id,
+            task_id=self.recorder.task_id,
+            parts=(Part(text="It was posted the turn, and is going to call back."),),
+        )
+        event = TaskDelegated(
+            task_id=self.recorder.task_id,
+            key=key,
+            agent=f"{CALLED_BACK}{origin}",
+            context_id=self.recorder.context.id,
+            command_id=post,
+            child="",
+            message=said,
+            chain=self.chain,
+        )
+        answer = asyncio.create_task(self.waits.delegate(event), name=f"wait {key}")
+        timer = asyncio.create_task(self.waits.sleep(late, within), name=f"wait {late}")
+        both = (answer, timer)
+        try:
+            await asyncio.wait(both, return_when="FIRST_COMPLETED")
+            turn = self.recorder.turn
+            known = None if turn is None else turn.delegations.get(key)
+            if not answer.done() and (known is None or not known.done):
+                timer.result()  # raises what keeps it from writing
+                return None
+            outcome, _ = await answer
+            return outcome
+        finally:
+            for each in both:
+                each.cancel()
+            await asyncio.wait(both)
+            for each in both:
+                if not each.cancelled():
+                    each.exception()  # nobody waits for it any more
 
     def _until(self, key: str, within: float | None) -> str:
         """Return the deadline of what is handed on: the earlier of ours and its own."""

@@ -25,7 +25,7 @@ from pelton.events.commands import (
 )
 from pelton.events.commit import Origin
 from pelton.events.context import TaskFold
-from pelton.events.delegation import Delegation, TaskOutcome, elsewhere
+from pelton.events.delegation import Delegation, TaskOutcome, called_back, elsewhere
 from pelton.events.envelope import encode
 from pelton.events.errors import PeltonError
 from pelton.events.events import Failure, TaskDelegated
@@ -135,6 +135,8 @@ class Outbox:
             )
             await self.report(task.delegation, outcome, origin)
         for orphan in task.orphans:
+            if called_back(orphan.agent):  # it reads so when it calls
+                continue
             await self._recall(task, orphan, origin)
         turn = task.turn
         for key, known in turn.delegated.items() if turn else ():

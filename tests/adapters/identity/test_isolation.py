@@ -136,6 +136,8 @@ def everything(task: str, record: int) -> Iterator[Ask]:
         for query in ("", f"?contextId={task.rpartition('-')[0]}&pageSize=100", "?historyLength=9"):
             yield Ask("GET", path_of_route(route, names.get(route.parameter, "")) + query)
     yield Ask("GET", "/v1/openapi.json")
+    for path in (f"/v1/callbacks/echo/{task}", f"/{ACME}/v1/callbacks/echo/{task}"):
+        yield Ask("POST", path, {"answer": "x"})
     for path, verbs in Grants.paths.items():
         yield from (Ask(verb, f"/{path}") for verb in verbs)
     for path in ("/", "/healthz", "/readyz", "/metrics", "/echo" + CARD, CARD):
@@ -162,6 +164,7 @@ async def place(urls: Mapping[str, str], tmp_path: Path) -> AsyncIterator[Town]:
             grpc=True,
             legacy=True,
             tools=Door(DOORS, world=WORLD),
+            callbacks={ACME: [b"a secret of acme"], GLOBEX: [b"a secret of globex"]},
         ) as found,
     ):
         yield found

@@ -73,6 +73,7 @@ METRICS: Final = "metrics"
 """The path under which Prometheus reads, unless an agent has that name."""
 
 if TYPE_CHECKING:
+    from pelton.adapters.api.callbacks import Callbacks
     from pelton.adapters.debug.debugger import Debugger
     from pelton.adapters.identity.grants import Grants
     from pelton.adapters.mcp.door import Door
@@ -100,6 +101,7 @@ class App:
         grants: Grants | None = None,
         debugger: Debugger | None = None,
         tools: Door | None = None,
+        callbacks: Callbacks | None = None,
         readiness: Callable[[], Awaitable[JsonObject]],
         telemetry: Telemetry,
         world: World,
@@ -109,6 +111,7 @@ class App:
         self._guard = guard
         self._cards, self._public_cards = cards, public_cards
         self._grants, self._debugger, self._tools = grants, debugger, tools
+        self._callbacks = callbacks
         self._readiness, self._telemetry = readiness, telemetry
         self._world = world
         self._openapi = msgspec.json.encode(openapi())
@@ -234,6 +237,8 @@ class App:
         is_card = method in _READ and _below(route.path)[-2:] == card.WELL_KNOWN
         if is_card and self._public_cards and route.tenant is not None:
             return self._card(route.tenant, route, scope, headers, call_id)
+        if self._callbacks is not None and (method, *route.path[:2]) == routes.CALLBACK:
+            return await self._callbacks.answer(route, scope, headers, receive)
         try:
             certificate = scope.get("extensions", {}).get(CERTIFICATE)
             principal = await self._authenticator.principal(headers, certificate)

@@ -164,6 +164,25 @@ class RateLimited(HttpError):
         )
 
 
+class PostNotFound(HttpError):
+    """A callback names no post of the turn that is open: its `webhook-id` is the post's key."""
+
+    code = "post-not-found"
+
+
+class CallbackEarly(HttpError):
+    """The answer 202 to the post is not in the log yet: call back again in a moment."""
+
+    code = "callback-early"
+    headers = ((b"retry-after", b"2"),)
+
+
+class CallbackLate(HttpError):
+    """The post is answered already, or its turn is over: nothing has changed, do not call again."""
+
+    code = "callback-late"
+
+
 class NotReady(HttpError):
     """The bridge cannot serve yet, or any more."""
 
@@ -223,6 +242,9 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "method-not-found": Fault(-32601, 404, "NOT_FOUND", "METHOD_NOT_FOUND"),
     "validation-denied": Fault(-32602, 400, _INVALID, "INVALID_PARAMS"),
     "position-not-found": Fault(-32602, 400, "OUT_OF_RANGE", "POSITION_NOT_FOUND"),
+    "post-not-found": Fault(-32601, 404, "NOT_FOUND", "POST_NOT_FOUND", 404),
+    "callback-early": Fault(-32603, 503, "UNAVAILABLE", "CALLBACK_EARLY", 503),
+    "callback-late": Fault(_OWN, 409, "ABORTED", "CALLBACK_LATE"),
     "key-conflict": Fault(-32602, 409, "ALREADY_EXISTS", "IDEMPOTENCY_KEY_CONFLICT"),
     "agent-not-found": Fault(-32603, 404, "NOT_FOUND", "AGENT_NOT_FOUND", 404),
     "path-not-found": Fault(-32601, 404, "NOT_FOUND", "PATH_NOT_FOUND", 404),

@@ -33,6 +33,7 @@ from pelton.adapters.a2a.protocol import MAX_FRAME, PING_EVERY, Door, Protocol, 
 from pelton.adapters.a2a.rest import Rest
 from pelton.adapters.a2a.tenants import Account, Tenant, Tenants
 from pelton.adapters.a2a.tls import Tls
+from pelton.adapters.api.callbacks import Callbacks, Taker
 from pelton.adapters.identity.authenticator import EVERYBODY, Admission, Authenticator
 from pelton.adapters.identity.limits import Limits, Rates
 from pelton.adapters.quiet_server import QuietServer
@@ -130,6 +131,7 @@ async def open_bridge(
     push: Pushing | None = None,
     debug: Callable[[Tenant], Debugger] | None = None,
     tools: Door_ | None = None,
+    callbacks: Mapping[str, Sequence[bytes]] | None = None,
     answer_within: float = 60.0,
     cancel_within: float = CANCEL_WITHIN,
     telemetry: Telemetry | None = None,
@@ -143,7 +145,8 @@ async def open_bridge(
     `agents_at` leads from hosts to the agents that they serve at their root. With `legacy` it
     speaks A2A 0.3 too. `more` are tenants beside `tenant`. With `push` it sends push notifications.
     With `debug` it serves the debugger that this makes of the first tenant, with `tools` those of
-    agents outside, and of operators. `telemetry` is what it tells its operators.
+    agents outside, and of operators. `callbacks` are the secrets, by tenant, with which answers are
+    signed that come later. `telemetry` is what it tells its operators.
     """
     world = world or RealWorld()
     telemetry = telemetry or Telemetry(world=world)
@@ -196,6 +199,7 @@ async def open_bridge(
             grants=_grants(admission, served, world),
             debugger=debug(served[0]) if debug is not None else None,
             tools=tools,
+            callbacks=_callbacks(callbacks or {}, served, world),
             public_cards=admission.cards,
             readiness=ready,
             telemetry=telemetry,
@@ -299,6 +303,20 @@ def _grants(admission: Admission, tenants: Sequence[Tenant], world: World) -> Gr
     }
     rings = {each.name: each.keyring for each in tenants}
     return admission.signing.grants(rings, families, tenants[0].limits, world=world)
+
+
+def _callbacks(
+    secrets: Mapping[str, Sequence[bytes]], tenants: Sequence[Tenant], world: World
+) -> Callbacks | None:
+    """Return what takes callbacks, if there are secrets."""
+    if not any(secrets.values()):
+        return None
+    takers = {
+        each.name: Taker(each.account.log, given, tenant=each.name, world=world)
+        for each in tenants
+        if (given := secrets.get(each.name))
+    }
+    return Callbacks(takers)
 
 
 async def serve_bridge(

@@ -11,17 +11,18 @@ import msgspec
 from pelton.adapters.a2a.errors import FAULTS
 from pelton.adapters.api import live
 from pelton.adapters.api.route import Route
-from pelton.adapters.api.routes import ROOT, ROUTES
+from pelton.adapters.api.routes import CALLBACK, ROOT, ROUTES
 from pelton.adapters.api.shapes import (
     EventView,
     Failure,
     LiveQuery,
     Query,
 )
+from pelton.adapters.frameworks.callback import Callback
 
 Json = dict[str, Any]
 
-VERSION: Final = "1.2"
+VERSION: Final = "1.3"
 """The version of the API; what is added counts up its second number, what breaks its first."""
 REF: Final = "#/components/schemas/{name}"
 """How a document refers to one of its schemas."""
@@ -38,6 +39,7 @@ _FAILURES: Final = {
     "429": "Too much was asked.",
     "503": "The log or the read models cannot be reached.",
 }
+_WHERE: Final = ("agent", "task")
 _CODES: Final = (
     *("auth-denied", "policy-denied", "validation-denied", "agent-not-found", "task-not-found"),
     "push-notification-not-supported",
@@ -50,12 +52,13 @@ _CODES: Final = (
         "unavailable",
     ),
     *("position-not-found", "log-regressed", "internal"),
+    *("post-not-found", "callback-early", "callback-late", "parse"),
 )
 
 
 def openapi() -> Json:
     """Return the OpenAPI 3.1 document."""
-    answers: list[type] = [Failure, EventView, *(route.answer for route in ROUTES)]
+    answers: list[type] = [Callback, Failure, EventView, *(route.answer for route in ROUTES)]
     schemas = components(answers)
     schemas["Problem"]["properties"]["code"]["examples"] = list(_CODES)
     assert set(_CODES) - {"internal"} <= set(FAULTS)
@@ -65,7 +68,7 @@ def openapi() -> Json:
             "title": "pelton",
             "version": VERSION,
             "description": "Agents, tasks, questions, dead letters, memories and records of a"
-            " tenant, to read. Agents are talked to over A2A.",
+            " tenant, to read; and where agents elsewhere answer. Agents are talked to over A2A.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "security": [{name: []} for name in SECURITY],
@@ -86,7 +89,8 @@ def components(types: Iterable[object]) -> dict[str, Json]:
 
 def _paths() -> Json:
     paths = {path_of(route): {"get": _operation(route)} for route in ROUTES}
-    return paths | {"/" + "/".join((ROOT, *live.PATH)): {"get": _live()}}
+    paths["/" + "/".join((ROOT, *live.PATH))] = {"get": _live()}
+    return paths | {"/" + "/".join((*CALLBACK[1:], "{agent}", "{task}")): {"post": _callback()}}
 
 
 def path_of(route: Route) -> str:
@@ -129,9 +133,45 @@ def _live() -> Json:
     }
 
 
-def _failures() -> Json:
+def _callback() -> Json:
+    text = {"type": "string", "minLength": 1}
+    signed = {
+        "webhook-id": "The `Idempotency-Key` of the post that this answers.",
+        "webhook-timestamp": "When it is sent, in seconds; at most five minutes off.",
+        "webhook-signature": "`v1,` and the signature, as Standard Webhooks have it.",
+    }
+    return {
+        "operationId": "callBack",
+        "summary": "Answer a post that was answered 202: for endpoints elsewhere.",
+        "description": "Needs no credential but its signature, and no scope.",
+        "security": [],
+        "parameters": [
+            *({"name": name, "in": "path", "required": True, "schema": text} for name in _WHERE),
+            *(
+                {"name": name, "in": "header", "required": True, "description": said}
+                | {"schema": text}
+                for name, said in signed.items()
+            ),
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"$ref": REF.format(name="Callback")}}},
+        },
+        "responses": {
+            "204": {"description": "It is stored."},
+            **_failures(),
+            "409": _failure("The post is answered already, or its turn is over."),
+        },
+    }
+
+
+def _failure(text: str) -> Json:
     failure = {"application/json": {"schema": {"$ref": REF.format(name="Failure")}}}
-    return {status: {"description": text, "content": failure} for status, text in _FAILURES.items()}
+    return {"description": text, "content": failure}
+
+
+def _failures() -> Json:
+    return {status: _failure(text) for status, text in _FAILURES.items()}
 
 
 def _parameters(query: type[Query], parameter: str = "") -> list[Json]:

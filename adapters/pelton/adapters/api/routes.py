@@ -43,6 +43,8 @@ ROOT: Final = "v1"
 """The first segment of all paths; another version of the API would have another one."""
 TOOLS: Final = "mcp"
 """The segment below it under which tools are served (`adapters.mcp`)."""
+CALLBACK: Final = ("POST", ROOT, "callbacks")
+"""How requests begin that are answers which come later (`callbacks`)."""
 
 Q = TypeVar("Q", bound=shapes.Query)
 

@@ -173,6 +173,7 @@ async def bridge(settings: Settings, stop: Stop, ready: Ready) -> None:
     from pelton.adapters.a2a.server import bind, open_bridge, serve_bridge
     from pelton.adapters.a2a.tenants import Account
     from pelton.adapters.a2a.tls import open_tls
+    from pelton.adapters.frameworks.callback import secrets_of
     from pelton.adapters.identity.admission import admission
     from pelton.adapters.telemetry.opened import open_telemetry
     from pelton.projections.read import open_read_models
@@ -221,6 +222,7 @@ async def bridge(settings: Settings, stop: Stop, ready: Ready) -> None:
             tenant=settings.nats.tenant,
             debug=_debugger(settings, world),
             tools=_tools(settings, world),
+            callbacks={settings.nats.tenant: secrets_of(os.environ)},
             answer_within=given.answer_within,
             telemetry=telemetry,
             world=world,

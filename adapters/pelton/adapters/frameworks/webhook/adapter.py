@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
 import msgspec.structs
 import structlog
 
+from pelton.adapters.frameworks.callback import Ask, Callback, Used
 from pelton.adapters.frameworks.contract import AdapterError, Capability, Health
 from pelton.adapters.frameworks.conversation import Conversation, Spoken
 from pelton.adapters.frameworks.providers import failure_kind
@@ -22,7 +24,7 @@ from pelton.adapters.frameworks.speech import Speech
 from pelton.adapters.frameworks.streams import Garbled
 from pelton.adapters.frameworks.webhook import wire
 from pelton.adapters.push import signature
-from pelton.adapters.push.addresses import Origin
+from pelton.adapters.push.addresses import Origin, target
 from pelton.adapters.push.webhooks import Webhooks, open_webhooks
 from pelton.events.errors import InvalidInput
 from pelton.events.events import FailureClass
@@ -33,11 +35,14 @@ from pelton.runtime.failures import AgentError
 from pelton.runtime.sessions import Opening
 from pelton.runtime.steps import idempotency_key
 from pelton.runtime.turn import Turn
+from pelton.runtime.waits import LONGEST
 
 CONNECT: Final = 10.0
 """Seconds for a connection."""
 SILENCE: Final = 120.0
 """Seconds that an endpoint may send nothing."""
+WITHIN: Final = 3600.0
+"""Seconds that an endpoint has to call back."""
 _GONE_WITHIN: Final = aiohttp.ClientTimeout(total=1.0)
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -49,6 +54,7 @@ class WebhookAdapter:
     It is reached only at public addresses, with https, or where `allowed` says so. `retry` says how
     it is posted to again when it fails (else by the class of the failure), `silence` for how many
     seconds it may send nothing, and `rounds` how often it may ask a person in one turn.
+    With `callback`, the URL of a bridge of this log, it may answer there later, `within` seconds.
     """
 
     name: str = "webhook"
@@ -74,11 +80,19 @@ class WebhookAdapter:
         retry: Retry | None = None,
         silence: float = SILENCE,
         rounds: int = 32,
+        callback: str = "",
+        within: float = WITHIN,
         world: World | None = None,
     ) -> None:
         if not secrets:
             raise InvalidInput("an endpoint needs a secret, by which it knows who posts")
+        bridge = urlsplit(callback)
+        if callback and (bridge.scheme not in {"http", "https"} or not bridge.hostname):
+            raise InvalidInput("a callback is the URL of a bridge, as in https://host")
+        if not 0 < within <= LONGEST:
+            raise InvalidInput("an endpoint has some seconds to call back, a year at most")
         self.url, self.retry, self.rounds = url, retry, rounds
+        self.within, self._callback = within, callback.rstrip("/")
         self._secrets, self._allowed = tuple(secrets), tuple(allowed)
         self._timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT, sock_read=silence)
         self._world = world or RealWorld()
@@ -134,6 +148,9 @@ class WebhookAdapter:
         Raises:
             AgentError: there is none; its kind says whether it is asked again.
         """
+        if self._callback:
+            to = f"{self._callback}/v1/callbacks/{turn.agent}/{turn.task_id}"
+            turn = msgspec.structs.replace(turn, callback=to)
         body = msgspec.json.encode(turn)
         headers = {"Accept": wire.TAKES, **self._headers(key, key, body)}
         if traceparent:
@@ -142,6 +159,8 @@ class WebhookAdapter:
             async with self._open().exchange(
                 "POST", self.url, headers, body, timeout=self._timeout
             ) as response:
+                if response.status == 202 and self._callback:
+                    return wire.Answer("", later=key)
                 if response.status != 200:
                     raise AgentError(
                         f"The agent's endpoint has answered {response.status}.",
@@ -166,6 +185,11 @@ class WebhookAdapter:
                 "The agent's endpoint has broken off, or what it said is no answer.",
                 kind=FailureClass.PROVIDER,
             ) from error
+
+    @property
+    def origin(self) -> str:
+        """The part of the URL that may be shown."""
+        return target(self.url, self._allowed).origin
 
     async def delete(self, turn: wire.TurnCanceled, key: str) -> None:
         """Tell the endpoint that a post is not wanted any more; it need not care."""
@@ -255,7 +279,22 @@ class _Session:
             retry=self._adapter.retry,
         )
         self._key = ""
-        return msgspec.convert(found, wire.Answer)
+        answer = msgspec.convert(found, wire.Answer)
+        return await self._later(turn, answer.later) if answer.later else answer
+
+    async def _later(self, turn: Turn, key: str) -> wire.Answer:
+        """Wait for the answer to a post that was taken, and return it."""
+        adapter = self._adapter
+        waiting = turn.toolbox.handing_on
+        outcome = await waiting.called_back(adapter.origin, key, within=adapter.within)
+        if outcome is None:
+            late = "The agent's endpoint has not called back in time."
+            await turn.fail(late, kind=FailureClass.TIMEOUT)
+        assert outcome.message is not None  # a bridge has written it
+        found = msgspec.convert(outcome.message.parts[0].data, Callback)
+        if found.error is not None:
+            raise AgentError("The agent has failed.")
+        return wire.Answer(found.answer, found.ask, found.used)
 
 
 async def _heard(
@@ -263,8 +302,8 @@ async def _heard(
 ) -> wire.Answer:
     """Hear an answer to its end."""
     text, whole = "", None
-    ask: wire.Ask | None = None
-    used: list[wire.Used] = []
+    ask: Ask | None = None
+    used: list[Used] = []
     async for piece in pieces:
         if piece.error is not None:
             logger.warning("webhook-failed", error=piece.error[:1000])

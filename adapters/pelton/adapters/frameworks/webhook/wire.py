@@ -10,6 +10,7 @@ import aiohttp
 import msgspec
 
 from pelton.adapters.frameworks import streams
+from pelton.adapters.frameworks.callback import Ask, Used
 from pelton.adapters.frameworks.streams import Garbled
 from pelton.events.a2a import Message
 
@@ -33,7 +34,10 @@ class Answered(msgspec.Struct, frozen=True):
 
 
 class TurnPosted(msgspec.Struct, frozen=True, tag="turn", rename="camel"):
-    """A turn. `text` is what `message` says, as a model may be shown it."""
+    """A turn. `text` is what `message` says, as a model may be shown it.
+
+    `callback` is the URL to which the answer may come later.
+    """
 
     agent: str
     context_id: str
@@ -43,6 +47,7 @@ class TurnPosted(msgspec.Struct, frozen=True, tag="turn", rename="camel"):
     message: Message
     history: tuple[Said, ...]
     answers: tuple[Answered, ...]
+    callback: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class TurnCanceled(msgspec.Struct, frozen=True, tag="cancel", rename="camel"):
@@ -52,22 +57,6 @@ class TurnCanceled(msgspec.Struct, frozen=True, tag="cancel", rename="camel"):
     context_id: str
     task_id: str
     turn: int
-
-
-class Ask(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A question to a person; the turn is posted again with the answer."""
-
-    question: str
-    choices: tuple[str, ...] = ()
-
-
-class Used(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """What calls of models have taken."""
-
-    model: str = ""
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cached_tokens: int = 0
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -81,11 +70,12 @@ class Piece(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What all pieces come to."""
+    """What all pieces come to; or `later`, the key of a post whose answer is yet to come."""
 
     text: str
     ask: Ask | None = None
     used: tuple[Used, ...] = ()
+    later: str = ""
 
 
 async def pieces(response: aiohttp.ClientResponse) -> AsyncGenerator[Piece]:
