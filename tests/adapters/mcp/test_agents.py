@@ -246,6 +246,7 @@ async def test_waiting_ends_with_the_bridge(log: JetStreamLog, tmp_path: Path) -
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(bridge(log, tmp_path))
         async with outside(url, "scout") as tools:
+            await tools.client.list_tools()  # else the client asks for it when it has its answer
             waiting = asyncio.create_task(tools("wait_for_message", timeout_seconds=300))
             await until(
                 lambda: "scout waits for work" in {t.get_name() for t in asyncio.all_tasks()}

@@ -10,6 +10,8 @@ import os
 import signal
 import sys
 
+import structlog
+
 from pelton.adapters.remotes import OfficialClient, open_remotes
 from pelton.events.a2a import Message, Task
 from pelton.runtime.agents import Terms, agent
@@ -73,4 +75,5 @@ async def main(url: str, remote: str, when: str) -> None:
 
 
 if __name__ == "__main__":
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     asyncio.run(main(sys.argv[1], sys.argv[2], sys.argv[3]))

@@ -22,11 +22,11 @@ KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "google-adk": ("pelton.adapters.frameworks.google_adk.reference", "google-adk"),
     "webhook": ("pelton.adapters.frameworks.webhook.reference", "webhook"),
     "claude": ("pelton.adapters.frameworks.claude.reference", "claude"),
-    "worker": ("pelton.adapters.frameworks.worker.reference", "worker"),
-    "acp": ("pelton.adapters.frameworks.acp.reference", "acp"),
-    "codex": ("pelton.adapters.frameworks.codex.reference", "codex"),
-    "hermes": ("pelton.adapters.frameworks.hermes.reference", "hermes"),
-    "crewai": ("pelton.adapters.frameworks.crewai.reference", "crewai"),
+    "worker": ("pelton.adapters.frameworks.worker.reference", ""),
+    "acp": ("pelton.adapters.frameworks.acp.reference", ""),
+    "codex": ("pelton.adapters.frameworks.codex.reference", ""),
+    "hermes": ("pelton.adapters.frameworks.hermes.reference", ""),
+    "crewai": ("pelton.adapters.frameworks.crewai.reference", ""),
     "cli": ("pelton.adapters.frameworks.cli.reference", ""),
 }
 """For each kind of agent that is no code of pelton's: what loads it, and its extra if it needs one.
