@@ -11,6 +11,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import structlog
 import uvloop
 
 from pelton.adapters.a2a.server import bind, open_bridge, serve_bridge
@@ -73,5 +74,6 @@ async def main(url: str, data: Path, port: int) -> None:
 
 
 if __name__ == "__main__":
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])))
