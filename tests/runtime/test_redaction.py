@@ -140,7 +140,6 @@ EXEMPT = {
     "diagnosis.py:append": "nothing",
     "diagnosis.py:_permissions": "nothing",
     "writer.py:_stored": "see `commit`",
-    "guard.py:_keep": "see `_asked`",
     "fork.py:plant": "what is recorded already",
     "rerun.py:_furnish": "what is recorded already",
     "bulk.py:put_blob": "see `offload`",

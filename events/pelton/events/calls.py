@@ -161,8 +161,8 @@ def calls_of(
         steps=done.of(Kind.STEP),
         delegations=done.of(Kind.DELEGATION),
         seconds=(time - datetime.fromisoformat(done.began)).total_seconds() if done.began else 0.0,
-        tokens=done.tokens,
-        cost=done.cost / UNIT,
+        tokens=done.used.tokens,
+        cost=done.used.cost / UNIT,
     )
     if step is None or step.kind is not StepKind.TOOL:
         yield call

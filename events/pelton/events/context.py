@@ -23,7 +23,7 @@ from pelton.events.a2a import (
 )
 from pelton.events.commit import Commit
 from pelton.events.delegation import Delegation, called_back, elsewhere
-from pelton.events.done import COUNTED, NOTHING, Done, Used, noted
+from pelton.events.done import COUNTED, NOTHING, Done, noted
 from pelton.events.envelope import digest
 from pelton.events.errors import DamagedRecord, IllegalTransition
 from pelton.events.events import (
@@ -43,7 +43,6 @@ from pelton.events.events import (
     TaskSubmitted,
     TurnEnded,
     TurnStarted,
-    UsageReported,
 )
 from pelton.events.session import SessionInvalidated, SessionOpened, SessionStored
 from pelton.events.sessions import Session, settle, take
@@ -65,8 +64,7 @@ class TaskFold(msgspec.Struct, frozen=True, kw_only=True):
     `delegation` is who waits for it, if a task does; `orphans` are the tasks that it had delegated
     and does not wait for any more; `redriven` is the id of the task that does it again after it
     failed. `position` is the place of a task that is foreseen among the messages that wait in its
-    context, from 1. `used` is what its turns have reported of what they took, `done` counts what it
-    has done.
+    context, from 1. `done` counts what it has done.
     """
 
     id: str
@@ -85,7 +83,6 @@ class TaskFold(msgspec.Struct, frozen=True, kw_only=True):
     turns: int = 0
     turn: Turn | None = None
     answer: Message | None = None
-    used: Used = Used()
     done: Done = NOTHING
 
     @property
@@ -400,8 +397,7 @@ def _task(task: TaskFold, event: TaskEvent, commit: Commit) -> TaskFold:
         case TaskDeadLettered() | DelegationReported(late=True):
             return task
         case _:
-            used = task.used.plus(event) if isinstance(event, UsageReported) else task.used
-            return replace(task, turn=advance(_turn(task, event), event), used=used)
+            return replace(task, turn=advance(_turn(task, event), event))
 
 
 def _turn_ended(task: TaskFold, event: TurnEnded) -> TaskFold:

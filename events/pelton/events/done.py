@@ -45,7 +45,7 @@ class Used(msgspec.Struct, frozen=True):
 class Done(msgspec.Struct, frozen=True, kw_only=True):
     """What a task has done.
 
-    `cost` is in billionths of the unit of currency. `made` counts calls by kind and name, as in
+    `used` is what was reported of what it took. `made` counts calls by kind and name, as in
     `step:pay`, and messages. `heard` are the sources of the texts that have come to it: `client`,
     `agent:<name>`, `remote:<url>`, `tool:<name>`, `memory`. `steps` and `delegations` are those of
     the turn, by key: what they call, and whom. It was opened at `began` (RFC 3339).
@@ -54,8 +54,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     began: str = ""
     depth: int = 0
     turn: int = 0
-    tokens: int = 0
-    cost: int = 0
+    used: Used = Used()
     made: dict[str, int] = {}
     heard: frozenset[str] = frozenset()
     steps: dict[str, tuple[StepKind, str]] = {}
@@ -88,8 +87,7 @@ def noted(done: Done, event: Event, time: str) -> Done:
         case TurnStarted() if event.turn != done.turn:
             return replace(done, turn=event.turn, steps={}, delegations={})
         case UsageReported():
-            tokens = done.tokens + event.input_tokens + event.output_tokens
-            return replace(done, tokens=tokens, cost=done.cost + event.cost)
+            return replace(done, used=done.used.plus(event))
         case StepStarted() if event.key not in done.steps:
             steps = {**done.steps, event.key: (event.kind, event.name)}
             return replace(done, steps=steps, made=_one_more(done, f"step:{event.name}"))

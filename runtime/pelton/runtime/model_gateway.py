@@ -84,7 +84,7 @@ class Models(NamedTuple):
     def used(self) -> Used:
         """What the task has taken so far, as far as it is written."""
         task = self.recorder.context.tasks.get(self.recorder.task_id)
-        return task.used if task is not None else Used()
+        return task.done.used if task is not None else Used()
 
     @property
     def recorded(self) -> Mapping[str, Step]:

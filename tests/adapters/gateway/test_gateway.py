@@ -95,7 +95,7 @@ async def test_a_call_is_streamed_through_and_recorded(
     assert "count" in json.dumps(done.result["question"])
     (used,) = [e for e in events if isinstance(e, UsageReported)]
     assert (used.model, used.input_tokens, used.output_tokens) == ("scripted", 1, 3)
-    assert task.used.calls == 1
+    assert task.done.used.calls == 1
 
 
 @pytest.mark.accepts("S11")
