@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pelton.runtime.log import Log
 
 HEAD: Final = (
-    *("AGENT", "STATUS", "EXECUTORS", "RUNNING", "WAITING", "QUEUE", "CMD/S", "TURN/S", "RETRY/S"),
+    *("AGENT", "STATUS", "EXEC", "RUN", "WAIT", "QUEUE", "CMD/S", "TURN/S", "RETRY/S"),
     *("DEAD", "TOKENS", "COST"),
 )
 _RATES: Final = ("commands", "turns", "retries")
@@ -188,9 +188,9 @@ def _shown(found: Look) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False)
-    for name in HEAD[:2]:
-        table.add_column(name, no_wrap=True)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column(HEAD[0], overflow="fold")  # gives way where the terminal is narrow
+    table.add_column(HEAD[1], no_wrap=True)
     for name in HEAD[2:]:
         table.add_column(name, justify="right", no_wrap=True)
     for row in found.agents:
