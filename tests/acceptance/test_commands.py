@@ -87,7 +87,7 @@ def test_top_shows_how_agents_stand(dev: Dev, sent: dict[str, Any]) -> None:
     assert found["trouble"] == ""
     lines = dev.run("top", "--once").stdout.splitlines()
     assert lines[0].startswith("read up to ")
-    assert lines[2].split()[:4] == ["AGENT", "STATUS", "EXECUTORS", "RUNNING"]
+    assert lines[2].split()[:4] == ["AGENT", "STATUS", "EXEC", "RUN"]
     assert lines[3].split()[:3] == ["worker", "serving", "1"]
 
 
