@@ -24,6 +24,9 @@ KEPT: Final = 2
 """How many processes are kept for the next turn of their conversation, unless it is told others."""
 
 
+_WORDS: Final = frozenset({"again", "home"})
+
+
 class Client(Performer, Protocol):
     """A process with a session, for one turn after another."""
 
@@ -228,3 +231,15 @@ class _Kept:
 
     async def cancel(self) -> None:
         await self._client.cancel()
+
+
+def words_of(head: str, reference: str) -> frozenset[str]:
+    """Return the words in `KIND[+again][+home]`, with which a reference begins.
+
+    Raises:
+        InvalidInput: it has others.
+    """
+    words = frozenset(head.split("+")[1:])
+    if unknown := words - _WORDS:
+        raise InvalidInput(f"{reference!r}: {min(unknown)!r} is neither again nor home")
+    return words

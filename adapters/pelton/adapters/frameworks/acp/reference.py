@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Final
 
 from pelton.adapters.frameworks.acp.adapter import AcpAdapter
+from pelton.adapters.frameworks.acting import words_of
 from pelton.adapters.frameworks.serving import as_agent
 from pelton.events.errors import InvalidInput
 from pelton.runtime.agents import Agent, slug
-
-_WORDS: Final = frozenset({"again", "home"})
 
 
 def load(reference: str, **_options: object) -> Agent:
@@ -24,9 +22,7 @@ def load(reference: str, **_options: object) -> Agent:
         InvalidInput: this is no such reference.
     """
     head, _, line = reference.partition(":")
-    words = frozenset(head.split("+")[1:])
-    if unknown := words - _WORDS:
-        raise InvalidInput(f"{reference!r}: {min(unknown)!r} is neither again nor home")
+    words = words_of(head, reference)
     try:
         command = shlex.split(line)
     except ValueError as error:

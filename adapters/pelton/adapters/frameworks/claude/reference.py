@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from pelton.adapters.frameworks.claude.adapter import ClaudeAdapter
-from pelton.adapters.frameworks.model.given import Given
+from pelton.adapters.frameworks.given import Given
+from pelton.adapters.frameworks.model.tools import tools_at
 from pelton.adapters.frameworks.serving import as_agent
 from pelton.runtime.agents import Agent
 
@@ -37,8 +38,8 @@ def load(
     adapter = ClaudeAdapter(
         model=named or model,
         system=given.text("system") or prompt,
-        tools=given.tools("tools", *tools),
-        allowed=[*filter(None, given.one("allowed").split(","))],
+        tools=tools_at([*given.all("tools"), *tools], reference),
+        allowed=given.several("allowed"),
         directory=given.one("directory") or (str(folder) if folder else None),
         program=given.one("program"),
     )

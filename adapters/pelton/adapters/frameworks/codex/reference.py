@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
-
+from pelton.adapters.frameworks.acting import words_of
 from pelton.adapters.frameworks.codex.adapter import CodexAdapter
 from pelton.adapters.frameworks.serving import as_agent
-from pelton.events.errors import InvalidInput
 from pelton.runtime.agents import Agent
-
-_WORDS: Final = frozenset({"again", "home"})
 
 
 def load(reference: str, *, model: str = "", **_options: object) -> Agent:
@@ -22,9 +18,7 @@ def load(reference: str, *, model: str = "", **_options: object) -> Agent:
         InvalidInput: this is no such reference.
     """
     head, _, named = reference.partition(":")
-    words = frozenset(head.split("+")[1:])
-    if unknown := words - _WORDS:
-        raise InvalidInput(f"{reference!r}: {min(unknown)!r} is neither again nor home")
+    words = words_of(head, reference)
     adapter = CodexAdapter(
         thread={"model": named or model} if named or model else {},
         again="again" in words,

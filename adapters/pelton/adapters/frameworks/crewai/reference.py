@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import parse_qsl
 
 from pelton.adapters.frameworks import environments
 from pelton.adapters.frameworks.crewai.adapter import CrewAIAdapter
+from pelton.adapters.frameworks.given import Given
 from pelton.adapters.frameworks.serving import as_agent
 from pelton.events.errors import InvalidInput
 from pelton.runtime.agents import Agent, slug
@@ -27,14 +27,11 @@ def load(reference: str, *, environ: Mapping[str, str]) -> Agent:
     module, _, name = place.partition(":")
     if not module or not name:
         raise InvalidInput(f"{reference!r}: write crewai:module:name")
-    given = dict(parse_qsl(query, keep_blank_values=True))
-    if unknown := given.keys() - _OPTIONS:
-        known = ", ".join(sorted(_OPTIONS))
-        raise InvalidInput(f"{reference!r}: no option is called {min(unknown)!r}: {known} are")
+    given = Given.of(reference, query, _OPTIONS)
     adapter = CrewAIAdapter(
         place,
         environment=environments.root(environ) / "crewai",
-        idempotent=[*filter(None, given.get("idempotent", "").split(","))],
-        ask=[*filter(None, given.get("ask", "").split(","))],
+        idempotent=given.several("idempotent"),
+        ask=given.several("ask"),
     )
-    return as_agent(adapter, name=given.get("name") or slug(name))
+    return as_agent(adapter, name=given.one("name") or slug(name))

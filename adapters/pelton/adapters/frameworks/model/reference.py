@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from pelton.adapters.frameworks.given import Given
 from pelton.adapters.frameworks.model.adapter import ModelAdapter
 from pelton.adapters.frameworks.model.endpoint import Endpoint
-from pelton.adapters.frameworks.model.given import Given
+from pelton.adapters.frameworks.model.tools import tools_at
 from pelton.adapters.frameworks.serving import as_agent
 from pelton.events.errors import InvalidInput
 from pelton.runtime.agents import Agent, slug
@@ -52,7 +53,7 @@ def load(
     adapter = ModelAdapter(
         endpoint,
         system=given.text("system") or prompt,
-        tools=given.tools("tools", *tools),
+        tools=tools_at([*given.all("tools"), *tools], reference),
     )
     return as_agent(
         adapter,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, cast, get_type_hints, overload
 
 import msgspec
 
 from pelton.events.errors import InvalidInput
+from pelton.runtime.agents import named
 
 Json = dict[str, Any]
 
@@ -111,3 +112,25 @@ def _runner(function: Callable[..., Any], struct: type[msgspec.Struct]) -> Calla
 
         return run
     return lambda arguments: function(**given(arguments))
+
+
+def tools_at(places: Iterable[str], reference: str) -> list[Tool]:
+    """Return the tools that are at places in code, one or a list each; errors speak of `reference`.
+
+    Raises:
+        InvalidInput: what is there is none.
+    """
+    return [each for place in places for each in _at(place, reference)]
+
+
+def _at(place: str, reference: str) -> list[Tool]:
+    found: Any = named(place, reference)
+    given: list[object] = [found]
+    if isinstance(found, list | tuple) and not isinstance(found, Tool):
+        given = [*found]  # pyright: ignore[reportUnknownVariableType]  they are looked at below
+    tools = [each for each in given if isinstance(each, Tool)]
+    if len(tools) < len(given):
+        raise InvalidInput(
+            f"{reference!r}: {place!r} is no tool, nor a list of such: make them with @tool"
+        )
+    return tools

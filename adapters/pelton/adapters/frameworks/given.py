@@ -1,15 +1,13 @@
-"""The options behind `?` in the reference of an agent: its prompt, its tools, and others."""
+"""The options behind `?` in the reference of an agent."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 from urllib.parse import parse_qsl
 
-from pelton.adapters.frameworks.model.tools import Tool
 from pelton.events.errors import InvalidInput
-from pelton.runtime.agents import named
 
 
 class Given(NamedTuple):
@@ -35,6 +33,10 @@ class Given(NamedTuple):
         """Return an option, the last one if there are several, or nothing."""
         return dict(self.pairs).get(name, "")
 
+    def several(self, name: str) -> list[str]:
+        """Return what an option lists, with commas between."""
+        return [*filter(None, self.one(name).split(","))]
+
     def text(self, name: str) -> str:
         """Return what the file has that an option names.
 
@@ -51,24 +53,6 @@ class Given(NamedTuple):
                 f"{self.reference!r}: the file {file!r} cannot be read as a text"
             ) from error
 
-    def tools(self, name: str, *more: str) -> list[Tool]:
-        """Return the tools that options name, one or a list each, and those at `more` places.
-
-        Raises:
-            InvalidInput: what is named is none.
-        """
-        places = [*(value for key, value in self.pairs if key == name), *more]
-        return [each for place in places for each in _tools(place, self.reference)]
-
-
-def _tools(place: str, reference: str) -> list[Tool]:
-    found: Any = named(place, reference)
-    given: list[object] = [found]
-    if isinstance(found, list | tuple) and not isinstance(found, Tool):
-        given = [*found]  # pyright: ignore[reportUnknownVariableType]  they are looked at below
-    tools = [each for each in given if isinstance(each, Tool)]
-    if len(tools) < len(given):
-        raise InvalidInput(
-            f"{reference!r}: {place!r} is no tool, nor a list of such: make them with @tool"
-        )
-    return tools
+    def all(self, name: str) -> list[str]:
+        """Return an option as often as it was given."""
+        return [value for key, value in self.pairs if key == name]
