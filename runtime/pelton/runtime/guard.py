@@ -14,7 +14,7 @@ import msgspec
 
 from pelton.events.a2a import Part, text_of
 from pelton.events.calls import Call, calls_of, heard
-from pelton.events.done import NOTHING, Done, noted, tools_of
+from pelton.events.done import COUNTED, NOTHING, Done, noted, tools_of
 from pelton.events.envelope import digest, encode
 from pelton.events.events import AnyEvent, Failure, FailureClass, StepStarted, TaskDelegated
 from pelton.events.memory import STEPS
@@ -120,7 +120,8 @@ class Guard:
 
     def note(self, event: AnyEvent) -> None:
         """Take note of what the turn has done."""
-        self._done = noted(self._done, event, self._recorder.now())
+        if isinstance(event, COUNTED):
+            self._done = noted(self._done, event, self._recorder.now())
 
     def leave(self) -> None:
         """Ask nobody any more: the attempt is over, and what it held is free."""

@@ -20,8 +20,9 @@ def guarding(
     known = state.tasks.get(task.id)
     turn = task.earlier.turn if task.earlier is not None else None
     done = known.done if known is not None else NOTHING
+    now = recorder.now()
     for event in task.opening:
-        done = noted(done, event, recorder.now())
+        done = noted(done, event, now)
     guard = Guard(
         task.outfit,
         recorder,
