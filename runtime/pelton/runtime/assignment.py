@@ -104,7 +104,7 @@ class Assignment(NamedTuple):
     `opening` are the events that begin the attempt, `earlier` is the task as earlier attempts have
     left it, if there were any. `command` is the stream sequence of the command that is decided with
     the first commit, `after` the one from which on others may be about the running turn. `outfit`
-    is what it goes by.
+    is what it goes by, `begun` when it begins (RFC 3339).
     """
 
     id: str
@@ -122,6 +122,7 @@ class Assignment(NamedTuple):
     deadline: str
     delegation: Delegation | None
     outfit: Outfit
+    begun: str
     rulings: Mapping[str, tuple[CallRuled, ...]] = MappingProxyType({})
     """What was decided on it where it was recorded, if it only runs again."""
 
@@ -136,15 +137,16 @@ def begin(
     host: Host,
     outfit: Outfit,
     rulings: Sequence[CallRuled] = (),
+    now: str,
 ) -> Assignment:
     """Return the first attempt of the turn that a decided message begins.
 
-    `decided` begins with `TaskSubmitted` or `MessageReceived`; `sequence` is the command's.
-    `rulings` are what was said of the message.
+    `decided` begins with `TaskSubmitted` or `MessageReceived`, and was decided `now` (RFC 3339);
+    `sequence` is the command's. `rulings` are what was said of the message.
     """
     received = decided[0]
     assert isinstance(received, TaskSubmitted | MessageReceived)
-    task, now = received.task_id, host.log.now
+    task = received.task_id
     known = state.tasks.get(task)
     number, metadata = 1, None
     if known is not None:
@@ -153,7 +155,7 @@ def begin(
     if isinstance(received, TaskSubmitted):
         metadata, ends = received.metadata, [received.deadline]
     if terms.deadline is not None:
-        ends.append(rfc3339(now + timedelta(seconds=terms.deadline)))
+        ends.append(rfc3339(host.log.now + timedelta(seconds=terms.deadline)))
     deadline = min((end for end in ends if end), default="")
     started = TurnStarted(
         task_id=task,
@@ -164,7 +166,7 @@ def begin(
         deadline=deadline,
         equipment=outfit.equipment,
     )
-    working = TaskStatus(state=TaskState.WORKING, timestamp=rfc3339(now))
+    working = TaskStatus(state=TaskState.WORKING, timestamp=now)
     return Assignment(
         id=task,
         message=received.message,
@@ -181,6 +183,7 @@ def begin(
         deadline=deadline,
         delegation=received.delegation or (known.delegation if known else None),
         outfit=outfit,
+        begun=now,
     )
 
 
@@ -214,6 +217,7 @@ def go_on(state: Context, task: TaskFold, host: Host, now: str, outfit: Outfit) 
         deadline=turn.deadline,
         delegation=task.delegation,
         outfit=outfit,
+        begun=now,
     )
 
 

@@ -7,14 +7,15 @@ happen; then people. Whoever denies ends it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar, Final, NamedTuple, cast
 
 import msgspec
 
 from pelton.events.a2a import Part, text_of
 from pelton.events.calls import Call, calls_of, heard
-from pelton.events.done import COUNTED, NOTHING, Done, noted, tools_of
+from pelton.events.done import COUNTED, Done, noted, tools_of
 from pelton.events.envelope import digest, encode
 from pelton.events.events import AnyEvent, Failure, FailureClass, StepStarted, TaskDelegated
 from pelton.events.memory import STEPS
@@ -91,8 +92,8 @@ class _Matter(NamedTuple):
 class Guard:
     """What stands in the way of one attempt.
 
-    `done` is what its task has done before, `others` what the other tasks of its context have been
-    told; `rulings` are those that are recorded. `approve` asks a person.
+    `past` tells what its task has done before, and what the other tasks of its context have; it is
+    asked when that counts. `rulings` are those that are recorded. `approve` asks a person.
     """
 
     def __init__(
@@ -106,17 +107,24 @@ class Guard:
         context_id: str,
         number: int,
         attempt: int,
-        done: Done = NOTHING,
-        others: Iterable[Done] = (),
+        past: Callable[[], tuple[Done, tuple[Done, ...]]],
         rulings: Rulings,
     ) -> None:
         self.outfit = outfit
         self._recorder, self._blobs = recorder, blobs
         self._agent, self._actor, self._context = agent, actor, context_id
         self._number, self._attempt = number, attempt
-        self._done, self._others = done, tuple(others)
+        self._past = past
         self._rulings = rulings
         self.approve: Approve = _nobody
+
+    @cached_property
+    def _earlier(self) -> tuple[Done, tuple[Done, ...]]:
+        return self._past()
+
+    @cached_property
+    def _done(self) -> Done:
+        return self._earlier[0]
 
     def note(self, event: AnyEvent) -> None:
         """Take note of what the turn has done."""
@@ -214,7 +222,7 @@ class Guard:
                 context=self._context,
                 principal=self._actor,
                 time=self._recorder.log_time(),
-                heard=heard((*self._others, self._done)),
+                heard=heard((*self._earlier[1], self._done)),
             )
         )
 

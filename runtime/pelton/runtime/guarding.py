@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pelton.events.a2a import Message, TaskState, text_of
 from pelton.events.context import Context
-from pelton.events.done import NOTHING, noted
+from pelton.events.done import NOTHING, Done, noted
 from pelton.events.ruling import Point
 from pelton.runtime.assignment import Assignment
 from pelton.runtime.bulk import Blobs
@@ -17,12 +17,15 @@ def guarding(
     task: Assignment, recorder: Recorder, blobs: Blobs, state: Context, agent: str
 ) -> Guard:
     """Return the guard of an attempt, which the recorder tells of what the turn does."""
-    known = state.tasks.get(task.id)
     turn = task.earlier.turn if task.earlier is not None else None
-    done = known.done if known is not None else NOTHING
-    now = recorder.now()
-    for event in task.opening:
-        done = noted(done, event, now)
+
+    def past() -> tuple[Done, tuple[Done, ...]]:
+        known = state.tasks.get(task.id)
+        done = known.done if known is not None else NOTHING
+        for event in task.opening:
+            done = noted(done, event, task.begun)
+        return done, tuple(each.done for id_, each in state.tasks.items() if id_ != task.id)
+
     guard = Guard(
         task.outfit,
         recorder,
@@ -32,9 +35,8 @@ def guarding(
         context_id=state.id,
         number=task.number,
         attempt=task.attempt,
-        done=done,
-        others=(each.done for id_, each in state.tasks.items() if id_ != task.id),
-        rulings={**task.rulings, **(turn.rulings if turn is not None else {})},
+        past=past,
+        rulings={**task.rulings, **turn.rulings} if turn is not None else task.rulings,
     )
     recorder.note = guard.note
     if guard.holds:

@@ -28,11 +28,13 @@ class Outfit:
 
     def hears(self, point: Point, name: str = "") -> tuple[Hook, ...]:
         """Return the hooks that are asked about something of that name, at a point."""
+        if not self.hooks:
+            return ()
         return tuple(each for each in self.hooks if each.hears(point, name))
 
     def listens(self, point: Point) -> bool:
         """Whether any hook is asked at a point."""
-        return any(point in each.settings.points for each in self.hooks)
+        return bool(self.hooks) and any(point in each.settings.points for each in self.hooks)
 
 
 BARE: Final = Outfit()

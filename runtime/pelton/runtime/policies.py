@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pelton.events.calls import Call
+from pelton.events.calls import Call, Kind
 from pelton.events.envelope import digest, encode
 from pelton.events.errors import InvalidInput
 from pelton.events.policy import Bounds, Said, judge
@@ -40,6 +40,10 @@ class Policy:
             writes=Ruling(settings.writes),
         )
         self.digest = digest(encode([self.bounds, settings.schemas, settings.approvers, texts]))
+
+    def judges(self, kind: Kind) -> bool:
+        """Whether it may have anything against a call of a kind: bounds say nothing of messages."""
+        return kind is not Kind.MESSAGE or bool(self._rules)
 
     def rule(self, call: Call, arguments: Any = None) -> Iterator[tuple[str, Said]]:
         """Yield what it has against a call, and in which name."""

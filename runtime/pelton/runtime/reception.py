@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pelton.events.a2a import text_of
-from pelton.events.calls import calls_of, heard
+from pelton.events.calls import Kind, calls_of, heard
 from pelton.events.commands import Command, SendMessage
 from pelton.events.context import Context
 from pelton.events.decide import reject
@@ -32,6 +32,9 @@ class Reception(NamedTuple):
     rulings: tuple[CallRuled, ...] = ()
 
 
+_WELCOME: Final = Reception()
+
+
 async def receive(
     outfit: Outfit, state: Context, command: Command, decided: Sequence[AnyEvent], time: str
 ) -> Reception:
@@ -41,10 +44,11 @@ async def receive(
     """
     event = decided[0] if decided else None
     hooks = outfit.hears(Point.COMMAND_RECEIVED)
+    policies = [each for each in outfit.policies if each.judges(Kind.MESSAGE)]
+    if not (hooks or policies) or not isinstance(command, SendMessage):
+        return _WELCOME
     if not isinstance(event, TaskSubmitted | MessageReceived | QuestionAnswered):
-        return Reception()
-    if not isinstance(command, SendMessage) or not (hooks or outfit.policies):
-        return Reception()
+        return _WELCOME
     task, rulings = event.task_id, list[CallRuled]()
     for hook in hooks:
         reply, failed = await hook.ask(
@@ -74,7 +78,7 @@ async def receive(
                 failed=failed,
             )
         )
-    for policy in outfit.policies:
+    for policy in policies:
         for call in calls_of(
             event,
             state.tasks[task].done if task in state.tasks else NOTHING,

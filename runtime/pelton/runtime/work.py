@@ -277,6 +277,7 @@ class Work:
                 host=self._host,
                 outfit=outfit,
                 rulings=rulings,
+                now=now,
             )
             return await self._run(writer, first)
         origin = Origin.caused_by(command, self._host.source)

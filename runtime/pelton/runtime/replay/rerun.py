@@ -272,6 +272,7 @@ def _assignment(script: Script) -> Assignment:
         deadline=script.deadline,
         delegation=received.delegation or (known.delegation if known else None),
         outfit=BARE,
+        begun=script.cause.time,
         rulings=script.rulings(),
     )
 
