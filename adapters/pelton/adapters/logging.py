@@ -18,8 +18,11 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from pelton.adapters.a2a.asked import ASKED
 from pelton.events.redact import STANDARD, Redactor
+from pelton.runtime.observer import ATTEMPTED, Attempted
 
 HIDDEN: Final = "***"
+
+_NAMED: Final = tuple(name for name in Attempted._fields if name != "traceparent")
 
 _SECRET_KEY: Final = re.compile(
     r"pass(word|wd|phrase)?|secret|token|authorization|cookie|credentials?|(api|private|access)_?key"
@@ -64,9 +67,12 @@ def redact(value: Any, key: str = "") -> Any:
 
 
 def _correlate(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Name the request that is being answered (AS-7); what a turn logs is named already."""
+    """Name the request that is being answered, or the attempt that is under way (AS-7)."""
     if asked := ASKED.get().id:
         event.setdefault("correlationid", asked)
+    if attempted := ATTEMPTED.get():
+        for name in _NAMED:
+            event.setdefault(name, getattr(attempted, name))
     return event
 
 

@@ -11,7 +11,6 @@ from functools import cached_property
 from typing import Final
 
 import structlog
-from structlog.contextvars import bound_contextvars
 
 from pelton.events.a2a import Message, TaskState, TaskStatus
 from pelton.events.commands import SendMessage
@@ -41,7 +40,7 @@ from pelton.runtime.guarding import after_turn, before_turn, guarding
 from pelton.runtime.log import Conflict
 from pelton.runtime.mailbox import Canceled, Interrupted, Mailbox
 from pelton.runtime.memory import TurnMemory
-from pelton.runtime.observer import Attempted, Seen
+from pelton.runtime.observer import ATTEMPTED, Attempted, Seen
 from pelton.runtime.pulse import Pulse
 from pelton.runtime.recorder import Recorder
 from pelton.runtime.steps import Doubt, Steps
@@ -181,17 +180,20 @@ class Attempt:
         task = self._task
         origin = task.origin
         begun = Attempted(
-            *(self._agent.name, self._writer.state.id, task.id, task.number, task.attempt),
-            *(origin.correlationid, origin.traceparent),
+            agent=self._agent.name,
+            context=self._writer.state.id,
+            task=task.id,
+            turn=task.number,
+            attempt=task.attempt,
+            correlationid=origin.correlationid,
+            traceparent=origin.traceparent,
         )
-        named = begun._asdict()
-        del named["traceparent"]
-        with bound_contextvars(**named), self._host.observer.attempt(begun) as self._seen:
-            try:
+        named = ATTEMPTED.set(begun)
+        try:
+            with self._host.observer.attempt(begun) as self._seen:
                 return await self._run()
-            except Conflict:
-                self._seen.how = "fenced"
-                raise
+        finally:
+            ATTEMPTED.reset(named)
 
     async def _run(self) -> End:
         running: asyncio.Task[object] | None = None
@@ -206,6 +208,9 @@ class Attempt:
             why = await self._interruption
             await self._dismiss_aides()
             return await self._conclude(why, turn, running)
+        except Conflict:
+            self._seen.how = "fenced"
+            raise
         finally:
             self._recorder.abandon()
             self._guard.leave()

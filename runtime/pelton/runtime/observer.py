@@ -7,6 +7,7 @@ that is passed in; without one, nobody hears it.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
@@ -26,6 +27,10 @@ class Attempted(NamedTuple):
     attempt: int
     correlationid: str
     traceparent: str | msgspec.UnsetType = msgspec.UNSET
+
+
+ATTEMPTED: Final[ContextVar[Attempted | None]] = ContextVar("attempted", default=None)
+"""The attempt that is under way: log lines name it."""
 
 
 class Seen:

@@ -11,7 +11,7 @@ import msgspec
 
 from pelton.adapters.a2a.asked import Asked
 from pelton.adapters.telemetry.metrics import Metrics, Read
-from pelton.adapters.telemetry.traces import UNTRACED, Span, Traces
+from pelton.adapters.telemetry.traces import UNSEEN, UNTRACED, Span, Traces
 from pelton.runtime.clock import World
 from pelton.runtime.observer import Attempted, Seen
 
@@ -19,6 +19,7 @@ BAD: Final = frozenset({"failed", "lost", "retried"})
 """How what failed has ended, as traces show it; what is fenced or handed back goes on elsewhere."""
 
 _UNFOLLOWED: Final = nullcontext()
+_ATTEMPT: Final = "pelton_attempt_seconds"
 
 
 class Telemetry:
@@ -102,11 +103,16 @@ class Telemetry:
         """Take note of a step that was served from the log."""
         self.metrics.count("pelton_steps_served", agent)
 
-    @contextmanager
-    def attempt(self, begun: Attempted) -> Generator[Seen]:
+    def attempt(self, begun: Attempted) -> AbstractContextManager[Seen]:
         """Follow an attempt of a turn."""
         again = begun.attempt > 1
         self.metrics.count("pelton_attempts", begun.agent, "again" if again else "first")
+        if self.traces is UNTRACED:
+            return self._watched(UNSEEN, _ATTEMPT, begun.agent)
+        return self._traced(begun)
+
+    @contextmanager
+    def _traced(self, begun: Attempted) -> Generator[Seen]:
         place = ("attempt", begun.task, str(begun.turn))
         with (
             self.traces.span(
@@ -123,9 +129,9 @@ class Telemetry:
                 parent=begun.traceparent,
                 trace=begun.correlationid,
                 place=(*place, str(begun.attempt)),
-                before=(*place, str(begun.attempt - 1)) if again else (),
+                before=(*place, str(begun.attempt - 1)) if begun.attempt > 1 else (),
             ) as span,
-            self._watched(span, "pelton_attempt_seconds", begun.agent) as seen,
+            self._watched(span, _ATTEMPT, begun.agent) as seen,
         ):
             yield seen
 
@@ -151,11 +157,26 @@ class Telemetry:
                 self.metrics.count("pelton_delegations", agent, seen.how)
                 span.end(seen.how, failed=seen.how in BAD)
 
-    @contextmanager
-    def _watched(self, span: Span, metric: str, *labels: str) -> Generator[Seen]:
-        seen, began = Seen(span.traceparent), self._world.monotonic()
-        try:
-            yield seen
-        finally:
-            self.metrics.took(metric, self._world.monotonic() - began, *labels, seen.how)
-            span.end(seen.how, failed=seen.how in BAD)
+    def _watched(self, span: Span, metric: str, *labels: str) -> _Watched:
+        return _Watched(self.metrics, span, metric, labels, self._world)
+
+
+class _Watched:
+    """Something that lasts: measured, and its span told how it has ended."""
+
+    __slots__ = ("_began", "_labels", "_metric", "_metrics", "_seen", "_span", "_world")
+
+    def __init__(
+        self, metrics: Metrics, span: Span, metric: str, labels: tuple[str, ...], world: World
+    ) -> None:
+        self._metrics, self._span, self._world = metrics, span, world
+        self._metric, self._labels = metric, labels
+
+    def __enter__(self) -> Seen:
+        self._seen, self._began = Seen(self._span.traceparent), self._world.monotonic()
+        return self._seen
+
+    def __exit__(self, *_: object) -> None:
+        how, took = self._seen.how, self._world.monotonic() - self._began
+        self._metrics.took(self._metric, took, *self._labels, how)
+        self._span.end(how, failed=how in BAD)

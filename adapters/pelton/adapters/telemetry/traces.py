@@ -77,10 +77,14 @@ class _Nothing:
         """Say nothing."""
 
 
+UNSEEN: Final[Span] = _Nothing()
+"""A span that nobody sees."""
+
+
 class Untraced:
     """Makes no spans."""
 
-    _nothing: Final[AbstractContextManager[Span]] = nullcontext(_Nothing())
+    _nothing: Final[AbstractContextManager[Span]] = nullcontext(UNSEEN)
 
     def span(
         self,
