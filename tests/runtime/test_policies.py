@@ -9,7 +9,7 @@ import pytest
 
 from pelton.events import subjects
 from pelton.events.a2a import TaskState
-from pelton.events.calls import Calls
+from pelton.events.calls import Calls, Kind
 from pelton.events.errors import InvalidInput
 from pelton.events.events import StepStarted, TurnEnded
 from pelton.events.ruling import CallRuled, Ruling
@@ -141,6 +141,9 @@ async def test_the_trail_of_a_conversation_is_the_same_live_as_looked_back_at(
     seen: list[Any] = []
 
     class Watching(Policy):
+        def judges(self, kind: Kind) -> bool:
+            return bool(kind)  # all there are
+
         def rule(self, call: Any, arguments: Any = None) -> Any:
             seen.append(call)
             return super().rule(call, arguments)
