@@ -83,6 +83,9 @@ They are never changed, or the thing would be another one. All others are conten
 """
 
 _ROUNDS: Final = 3  # a secret that begins where another one ends is seen once that is gone
+_NESTED: Final = (dict, list, tuple)
+_KEPT: Final = 256  # so many texts are known to be clean
+_KEPT_LENGTH: Final = 2048
 _SHORTEST: Final = 12  # no shorter text holds a secret that is known by how it is written
 _BEFORE: Final = 64  # so far before what a screen finds, its kinds may begin
 _LONGEST_NAME: Final = 64
@@ -164,14 +167,24 @@ class Redactor:
             Kind(name, "", _compiled(name, pattern)) for name, pattern in (patterns or {}).items()
         )
         self._allow = tuple(_compiled("allow", pattern) for pattern in allow)
+        self._clean: set[str] = set()
+        """Texts without secrets that were looked at lately: each comes by several times."""
 
     def text(self, text: str) -> str:
         """Return a text without its secrets; the same object if it has none."""
+        if len(text) < _SHORTEST or text in self._clean:
+            return text
         for _ in range(_ROUNDS):
             spans = self.spans(text)
             if not spans:
                 break
             text = replaced(text, spans)
+        else:
+            return text
+        if len(text) <= _KEPT_LENGTH:
+            if len(self._clean) >= _KEPT:
+                self._clean.clear()
+            self._clean.add(text)
         return text
 
     def clean(self, value: T) -> T:
@@ -216,11 +229,11 @@ class Redactor:
         return any(pattern.fullmatch(secret) for pattern in self._allow)
 
     def _any(self, value: object, depth: int) -> object:
-        if isinstance(value, msgspec.Struct):
-            return self._struct(value, depth)
         if isinstance(value, str):
             return value if isinstance(value, enum.Enum) else self.text(value)
-        if not isinstance(value, dict | list | tuple):
+        if isinstance(value, msgspec.Struct):
+            return self._struct(value, depth)
+        if not isinstance(value, _NESTED):
             return value
         if depth >= DEEPEST:
             raise InvalidInput(f"this is nested deeper than {DEEPEST} levels")
@@ -240,18 +253,21 @@ class Redactor:
         return made if isinstance(items, list) else tuple(made)
 
     def _struct(self, value: msgspec.Struct, depth: int) -> msgspec.Struct:
-        changes: dict[str, object] = {}
+        changes: dict[str, object] | None = None
         for name in _content(type(value)):
             old = getattr(value, name)
             if not old:  # most of what may be left out is
                 continue
-            if name == "raw":
+            if isinstance(old, msgspec.Struct):
+                new = self._struct(old, depth)
+            elif name == "raw":
                 new = self._raw(old)
             elif name == "content" and getattr(value, "media_type", "") == JSON:
                 new = self._json(old)
             else:
                 new = self._any(old, depth)
             if new is not old:
+                changes = changes or {}
                 changes[name] = new
         return replace(value, **changes) if changes else value
 
