@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from functools import lru_cache
 from typing import Final
 
 from pelton.events.errors import InvalidInput
@@ -45,6 +46,7 @@ def check_id(value: str, field: str) -> str:
     return value
 
 
+@lru_cache(maxsize=1024)  # they are few, and in every subject
 def check_agent(name: str) -> str:
     """Return `name` if it may name an agent: a lower-case slug of at most 63 characters.
 

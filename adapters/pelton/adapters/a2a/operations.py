@@ -6,7 +6,7 @@ these; the engine does the rest.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
@@ -38,9 +38,10 @@ class Unary(NamedTuple):
     request: type[Any]
     method: str
 
-    async def run(self, engine: Engine, call: Call, params: Any) -> Any:
+    def run(self, engine: Engine, call: Call, params: Any) -> Coroutine[Any, Any, Any]:
         """Do it."""
-        return await attrgetter(self.method)(engine)(call, params)
+        done: Coroutine[Any, Any, Any] = attrgetter(self.method)(engine)(call, params)
+        return done
 
 
 class Stream(NamedTuple):
