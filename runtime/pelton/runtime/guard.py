@@ -141,6 +141,10 @@ class Guard:
         point = Point.PUBLISH_BEFORE
         return self.outfit.listens(point) or any(key.startswith(point) for key in self._rulings)
 
+    def asks(self, point: Point) -> bool:
+        """Whether anybody is asked at a point, or was when it was recorded."""
+        return bool(self._rulings) or self.outfit.listens(point)
+
     async def step(self, intent: StepStarted, args: tuple[object, ...], *, begun: bool) -> Any:
         """Let a step begin, and return its arguments as it is to have them.
 
@@ -148,7 +152,7 @@ class Guard:
             CallDenied: it may not.
         """
         point = _before(intent)
-        if begun or not (self.outfit.listens(point) or self.outfit.policies or self._rulings):
+        if begun or not (self.outfit.policies or self.asks(point)):
             return await self._changed(point, intent.key, args)
         name = intent.name
         if intent.kind is StepKind.TOOL:
@@ -193,7 +197,7 @@ class Guard:
         Raises:
             CallDenied: one is against it.
         """
-        if not (self.outfit.listens(point) or self._rulings):
+        if not self.asks(point):
             return content
         return await self._decide(point, key, "", content)
 

@@ -50,6 +50,8 @@ async def before_turn(guard: Guard, turn: Turn) -> None:
     Raises:
         TurnEnd: it may not, and its task is rejected.
     """
+    if not guard.asks(Point.TURN_BEFORE):
+        return
     try:
         await guard.about(Point.TURN_BEFORE, "turn", {"text": turn.text})
     except CallDenied as denied:
@@ -62,5 +64,7 @@ async def after_turn(guard: Guard, state: TaskState, message: Message | None) ->
     Raises:
         CallDenied: it may not, and its task fails.
     """
+    if not guard.asks(Point.TURN_AFTER):
+        return
     text = text_of(message.parts) if message is not None else ""
     await guard.about(Point.TURN_AFTER, "turn", {"state": state.value, "text": text})

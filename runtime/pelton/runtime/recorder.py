@@ -296,7 +296,8 @@ class Recorder:
 
     def now(self, later: float = 0.0) -> str:
         """Return the time of the log, or so many seconds later, as a status has it."""
-        return rfc3339(self.log_time() + timedelta(seconds=later))
+        now = self.log_time()
+        return rfc3339(now + timedelta(seconds=later) if later else now)
 
     def _recorded(self, artifact_id: str) -> Artifact | None:
         """Return an artifact as earlier attempts of this turn have left it."""

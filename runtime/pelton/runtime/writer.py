@@ -63,7 +63,12 @@ class Writer:
             prevhash=state.hash,
             attempt=attempt,
             data=CommitData(events=tuple(events), command=command, handled=handled),
-            **origin._asdict(),
+            source=origin.source,
+            tenant=origin.tenant,
+            actor=origin.actor,
+            correlationid=origin.correlationid,
+            causationid=origin.causationid,
+            traceparent=origin.traceparent,
         )
         commit = cleaned(self._log.redactor, commit, self._subject)
         data = encode(commit)
