@@ -13,8 +13,9 @@ from pelton.runtime.log import LogRegressed
 
 FRESH_WITHIN: Final = 1.0
 """Seconds that a list waits for the read models to catch up; then it is what they have."""
-LAG: Final = 1000
-"""By how many records the read models may be behind for the bridge to be ready (AS-63)."""
+LAG: Final = 10_000
+"""By how many records the read models may be behind for the bridge to be ready (AS-63): what comes
+in about a second when much does."""
 _LOOK: Final = 0.01
 _ALMOST: Final = timedelta(microseconds=999)
 
