@@ -235,7 +235,7 @@ def fold_commit(context: Context, sequence: int, commit: Commit, hash_: str) -> 
 
 
 # A union written where it is asked for would be made anew for every event.
-_TURN_EVENTS: Final = (TurnStarted, AttemptEnded, TurnEnded)
+_TURN_EVENTS: Final = frozenset((TurnStarted, AttemptEnded, TurnEnded))
 _MESSAGES: Final = (MessageReceived, MessageAnswered, QuestionAnswered)
 _SESSION_EVENTS: Final = (SessionOpened, SessionInvalidated, SessionStored)
 _ABOUT_TASKS: Final = (TaskEvent, CommandRejected)
@@ -320,9 +320,9 @@ def _take(draft: _Draft, event: AnyEvent, commit: Commit) -> None:
         draft.session = take(draft.session, event)
     else:
         after = _task(before, event, commit)
-    done = noted(before.done, event, commit.time) if isinstance(event, COUNTED) else before.done
+    done = noted(before.done, event, commit.time) if type(event) in COUNTED else before.done
     task = draft.tasks[before.id] = replace(after, sequence=before.sequence + 1, done=done)
-    if isinstance(event, _TURN_EVENTS):
+    if type(event) in _TURN_EVENTS:
         _held(draft, task)
     if (said := _said(event)) is not None:
         draft.messages.append(said)

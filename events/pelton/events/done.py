@@ -74,11 +74,14 @@ NOTHING: Final = Done()
 """What a task has done that has just been opened."""
 
 
-COUNTED: Final = (
-    *(TurnStarted, UsageReported, StepStarted, StepCompleted, TaskDelegated, DelegationReported),
-    *(TaskSubmitted, MessageReceived, QuestionAnswered),
+COUNTED: Final[frozenset[type[Event]]] = frozenset(
+    (
+        *(TurnStarted, UsageReported, StepStarted, StepCompleted),
+        *(TaskDelegated, DelegationReported),
+        *(TaskSubmitted, MessageReceived, QuestionAnswered),
+    )
 )
-"""The events that count."""
+"""The types of the events that count."""
 
 
 def noted(done: Done, event: Event, time: str) -> Done:

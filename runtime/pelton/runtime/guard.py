@@ -128,7 +128,7 @@ class Guard:
 
     def note(self, event: AnyEvent) -> None:
         """Take note of what the turn has done."""
-        if isinstance(event, COUNTED):
+        if type(event) in COUNTED:
             self._done = noted(self._done, event, self._recorder.now())
 
     def leave(self) -> None:
