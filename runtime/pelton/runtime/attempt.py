@@ -200,11 +200,11 @@ class Attempt:
         try:
             if self._task.attempt > 1:
                 await self._recorder.flush()  # the fence first: the one before may still be alive
-            else:
-                self._recorder.linger()  # so that a silent agent is seen to work
             turn = self._make_turn()
             running = asyncio.create_task(self._call(turn), name=f"agent {self._agent.name}")
             running.add_done_callback(lambda _: self._interrupt(_Why.ENDED))
+            if self._task.attempt == 1:
+                asyncio.get_running_loop().call_soon(self._begun, running)
             why = await self._interruption
             await self._dismiss_aides()
             return await self._conclude(why, turn, running)
@@ -218,6 +218,11 @@ class Attempt:
             await self._dismiss_aides()
             if running is not None:
                 await self._dismiss(running)
+
+    def _begun(self, running: asyncio.Task[object]) -> None:
+        """Let a silent agent be seen to work, unless it has ended at once: many do."""
+        if not (running.done() or self._interruption.done()):
+            self._recorder.linger()
 
     def _make_turn(self) -> Turn:
         task = self._task
