@@ -258,10 +258,10 @@ class Redactor:
             old = getattr(value, name)
             if not old:  # most of what may be left out is
                 continue
-            if isinstance(old, msgspec.Struct):
-                new = self._struct(old, depth)
-            elif name == "raw":
+            if name == "raw":
                 new = self._raw(old)
+            elif isinstance(old, msgspec.Struct):
+                new = self._struct(old, depth)
             elif name == "content" and getattr(value, "media_type", "") == JSON:
                 new = self._json(old)
             else:
