@@ -177,17 +177,9 @@ class Attempt:
             Conflict: another executor has taken over (the fence held).
             LogError: the log refuses what the turn writes.
         """
-        task = self._task
-        origin = task.origin
-        begun = Attempted(
-            agent=self._agent.name,
-            context=self._writer.state.id,
-            task=task.id,
-            turn=task.number,
-            attempt=task.attempt,
-            correlationid=origin.correlationid,
-            traceparent=origin.traceparent,
-        )
+        task, origin = self._task, self._task.origin
+        about = self._agent.name, self._writer.state.id, task.id, task.number, task.attempt
+        begun = Attempted(*about, origin.correlationid, origin.traceparent)
         named = ATTEMPTED.set(begun)
         try:
             with self._host.observer.attempt(begun) as self._seen:
