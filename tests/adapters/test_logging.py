@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pelton.adapters.logging import HIDDEN, redact, set_up
+from pelton.runtime.observer import ATTEMPTED, Attempted
 
 SECRET = "canary-0123456789"
 
@@ -75,3 +76,23 @@ def test_each_line_for_machines_is_an_object(capsys: pytest.CaptureFixture[str])
     [line] = capsys.readouterr().err.splitlines()
     found = json.loads(line)
     assert (found["event"], found["correlation"], found["level"]) == ("one", "c-1", "info")
+
+
+@pytest.mark.accepts("AS-7")
+def test_a_line_of_an_attempt_names_it(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up(level="info", format="json")
+    attempted = Attempted("echo", "c1", "t1", 2, 3, "request-1", traceparent="00-aa-bb-01")
+    named = ATTEMPTED.set(attempted)
+    try:
+        structlog.get_logger("test").info("said", turn="its own")
+    finally:
+        ATTEMPTED.reset(named)
+    structlog.get_logger("test").info("said")
+    during, after = map(json.loads, capsys.readouterr().err.splitlines())
+    names = {"agent", "context", "task", "turn", "attempt", "correlationid"}
+    assert {name: during[name] for name in names} == {
+        **{"agent": "echo", "context": "c1", "task": "t1", "turn": "its own"},
+        **{"attempt": 3, "correlationid": "request-1"},
+    }
+    assert "traceparent" not in during
+    assert not names & after.keys()

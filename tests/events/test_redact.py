@@ -290,3 +290,13 @@ def test_no_text_takes_long() -> None:
 
 def test_markers_are_as_documented() -> None:
     assert re.fullmatch(MARKER, "(redacted:github-token)")
+
+
+@pytest.mark.accepts("AS-40")
+def test_what_was_clean_once_says_nothing_of_anything_else() -> None:
+    redactor, secret = Redactor({"word": "harmless"}), CORPUS["aws-access-key"]
+    for number in range(1000):
+        assert STANDARD.text(f"a harmless text {number}") == f"a harmless text {number}"
+        assert redactor.text(f"a harmless text {number}") == f"a (redacted:word) text {number}"
+    for _ in range(2):
+        assert secret not in STANDARD.text(f"a harmless text and {secret}")

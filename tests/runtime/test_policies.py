@@ -133,6 +133,13 @@ async def test_who_obeys_injected_text_writes_only_with_approval(log: JetStreamL
     assert "Refused by boss" in reply(ended)
 
 
+def test_messages_are_judged_by_rules_alone() -> None:
+    rules = {"quiet": "call.kind == 'message' ? 'deny' : 'allow'"}
+    bounds = Policy(PolicySettings(tools=(), max_steps=1, max_tokens=1))
+    assert [bounds.judges(kind) for kind in Kind] == [kind is not Kind.MESSAGE for kind in Kind]
+    assert all(Policy(PolicySettings(rules=rules)).judges(kind) for kind in Kind)
+
+
 @pytest.mark.accepts("AS-71")
 async def test_the_trail_of_a_conversation_is_the_same_live_as_looked_back_at(
     log: JetStreamLog,
