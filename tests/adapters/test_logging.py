@@ -91,8 +91,12 @@ def test_a_line_of_an_attempt_names_it(capsys: pytest.CaptureFixture[str]) -> No
     during, after = map(json.loads, capsys.readouterr().err.splitlines())
     names = {"agent", "context", "task", "turn", "attempt", "correlationid"}
     assert {name: during[name] for name in names} == {
-        **{"agent": "echo", "context": "c1", "task": "t1", "turn": "its own"},
-        **{"attempt": 3, "correlationid": "request-1"},
+        "agent": "echo",
+        "context": "c1",
+        "task": "t1",
+        "turn": "its own",
+        "attempt": 3,
+        "correlationid": "request-1",
     }
     assert "traceparent" not in during
     assert not names & after.keys()
