@@ -25,8 +25,8 @@ GATHER: Final = 0.1
 
 MANY: Final = 150
 LONGER: Final = 3
-"""After so many records at once the wait is so many times as long: who has much to take in shares
-the processors with those who make it, and what is taken in together costs a third less."""
+"""After so many records at once the wait at the end of the log is so many times as long: what is
+taken in together costs a third less, of processors that those share who write so much."""
 
 RETRY: Final = 0.5
 """Seconds until something that failed is tried again, at most twice that."""
@@ -169,7 +169,8 @@ class Projector:
                     self._see_end()
                     if self._caught_up is not None:
                         await self._caught_up()
-                await self._pause(self._gather * (LONGER if many else 1))
+                longer = many and not records  # never while it catches up
+                await self._pause(self._gather * (LONGER if longer else 1))
 
     async def _take(self, records: list[Record]) -> None:
         said = await self._opened(records) if self._opened is not None else None

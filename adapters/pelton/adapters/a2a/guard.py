@@ -6,7 +6,6 @@ import ipaddress
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from typing import Final
 
 from pelton.adapters.a2a.errors import (
@@ -107,7 +106,6 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-@lru_cache(maxsize=_REMEMBERED)
 def name_of(host: bytes) -> str:
     """Return the name in a Host header, empty if it is none."""
     match = _HOST.fullmatch(host)
