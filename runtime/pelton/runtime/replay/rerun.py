@@ -338,10 +338,11 @@ async def _played(
     writer = Writer(log, msgspec.structs.replace(script.before, head=head), world=world)
     attempt = _Again(script, _lenient(agent, script.before.agent), writer, _host(log, world))
     course, over = Course(script), loop.create_future()
-    seen, moved = head, loop.time()
+    began_at = len(server.log)  # memories lie there too, so this is not the context's head
+    seen, moved = began_at, loop.time()
 
     def said() -> list[Entry]:
-        stored = [each.record for each in server.log[head:]]
+        stored = [each.record for each in server.log[began_at:]]
         return entries_of([(e.sequence, decode_commit(e.data)) for e in stored], script)
 
     def look() -> None:
