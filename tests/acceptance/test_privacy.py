@@ -172,9 +172,23 @@ async def secretary(turn: Turn) -> str:
 '''
 
 
+def _open_elsewhere(place: Path, task: str, said: str) -> None:
+    """Look at a sealed conversation, run it again and fork it, without a server."""
+    assert pelton("import", "../bert-keys.pelton", cwd=place).returncode == 0
+    assert said not in pelton("show", task, cwd=place).stdout, "its keys are not named"
+    (place / "pelton.toml").write_text('[encryption]\nkeys = "bug.keys"\n')
+    assert said in pelton("show", task, cwd=place).stdout
+    code = ("--agent", "../secretary.py")
+    assert pelton("rerun", task, *code, cwd=place).returncode == 0
+    forked = pelton("fork", task, *code, "--message", said, cwd=place)
+    assert forked.returncode == 0, forked.stderr
+    assert said in pelton("show", task, "--file", "fork.pelton", cwd=place).stdout
+
+
 @pytest.mark.accepts("AS-24", "AS-20")
 def test_what_is_erased_is_gone_from_everywhere(tmp_path: Path) -> None:
     (tmp_path / "secretary.py").write_text(SEALED)
+    (tmp_path / "elsewhere").mkdir()
     (tmp_path / "pelton.toml").write_text('[encryption]\nkeys = "tenant.keys"\n')
     assert pelton("seal-key", cwd=tmp_path).returncode == 0
     canaries = {name: f"what-{name}-said-f3a9" for name in ("anna", "bert")}
@@ -227,9 +241,13 @@ def test_what_is_erased_is_gone_from_everywhere(tmp_path: Path) -> None:
         assert dev.run("verify", "anna.pelton").returncode == 0
         told = dev.run("show", tasks["anna"]["id"], "--file", "anna.pelton")
         assert "(erased)" in told.stdout, "as the keys beside the log tell"
+        assert dev.run("seal-key", "elsewhere/bug.keys").returncode == 0
+        carried = dev.json("export", bert, "-o", "bert-keys.pelton", "--keys", "elsewhere/bug.keys")
+        assert carried["keys"] == 1
         assert dev.run("rebuild", "--verify").returncode == 0
         assert dev.stop() == 0
-    for file in [*(tmp_path / ".pelton").rglob("*"), *tmp_path.glob("*.pelton")]:
+    _open_elsewhere(tmp_path / "elsewhere", bert, canaries["bert"])
+    for file in [*(tmp_path / ".pelton").rglob("*"), *tmp_path.rglob("*.pelton")]:
         if file.is_file():
             data = file.read_bytes()
             assert [text for text in canaries.values() if text.encode() in data] == [], file
