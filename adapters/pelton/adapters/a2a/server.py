@@ -50,6 +50,7 @@ from pelton.runtime.families import Families
 from pelton.runtime.follow import Followers
 from pelton.runtime.log import Heard, Log
 from pelton.runtime.loops import Loops
+from pelton.runtime.recollection import Recollection
 
 CANCEL_WITHIN: Final = 5.0
 """Seconds that a cancellation waits to be decided."""
@@ -241,7 +242,11 @@ async def _open_tenant(
     agents = Agents(log, default=default_agent, world=world)
     keyring = Keyring(log, world=world)
     limits = Limits(rates, world=world)
-    async with Followers(log, contexts, world=world) as followers:
+    recollection = Recollection(log, world=world)
+    async with (
+        contextlib.aclosing(recollection),
+        Followers(log, contexts, world=world) as followers,
+    ):
         engine = Engine(
             log,
             contexts=contexts,
@@ -282,6 +287,7 @@ async def _open_tenant(
                     keyring=keyring,
                     limits=limits,
                     lists=lists,
+                    recollection=recollection,
                     rest=Rest(engine, legacy=legacy),
                     rpc=JsonRpc(engine, legacy=legacy),
                 )

@@ -1,9 +1,10 @@
 """Session files (`x.pelton`): a conversation to carry about, in which every change is noticed.
 
 One JSON object a line, in this order: a header, the records as the log has them, the blobs, wrapped
-keys of what is sealed if these were asked for, and a manifest with the SHA-256 of each. The digest of the manifest stands for the whole. Whoever noted it
-elsewhere knows this very file again; without that, `verify` still sees whatever was altered, taken
-out, added or moved by one who does not rewrite the manifest too, and what no longer fits together.
+keys of what is sealed if these were asked for, and a manifest with the SHA-256 of each. The digest
+of the manifest stands for the whole. Whoever noted it elsewhere knows this very file again; without
+that, `verify` still sees whatever was altered, taken out, added or moved by one who does not
+rewrite the manifest too, and what no longer fits together.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ class BlobLine(msgspec.Struct, frozen=True, kw_only=True, tag="blob"):
 
 
 class KeyLine(msgspec.Struct, frozen=True, kw_only=True, tag="key"):
-    """A key of sealed content by its name, in base64, as the holder of a file of keys can read it."""
+    """A key of sealed content by its name, wrapped for the holder of a file of keys, in base64."""
 
     name: str
     wrapped: str

@@ -30,7 +30,8 @@ export function Memories({ route, overview }) {
       </div>
     </div>
     ${failure && html`<${Trouble} failure=${failure} />`}
-    ${found.loaded && !found.items.length && !failure && html`<${Empty} title=${query ? "Nobody remembers that" : "Nothing is remembered yet"}>${!query && html`Agents do: <code>turn.memory.commit(…)</code>`}<//>`}
+    ${found.unsearched > 0 && html`<p class="warning" role="status">${found.unsearched === 1 ? "One memory is" : `${found.unsearched.toLocaleString("en")} memories are`} sealed, and not searched: the bridge has no keys.</p>`}
+    ${found.loaded && !found.items.length && !found.unsearched && !failure && html`<${Empty} title=${query ? "Nobody remembers that" : "Nothing is remembered yet"}>${!query && html`Agents do: <code>turn.memory.commit(…)</code>`}<//>`}
     <ul class="conversations memories">
       ${found.items.map((each) => html`<li key=${each.id}><a href=${elsewhere({ page: "memory", context: each.id })} class=${route.context === each.id ? "current" : ""}>
         <span class="text">${each.content || html`<em>forgotten</em>`}</span><span class="ago">${ago(each.time, Date.now())}</span>

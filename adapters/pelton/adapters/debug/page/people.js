@@ -24,7 +24,7 @@ export function useList(path, query) {
           page = await get(path, { ...query, pageSize: SIZE, pageToken: page.nextPageToken }, leaving.signal);
           items.push(...page.items);
         } while (page.nextPageToken && items.length < shown.current);
-        keep({ items, next: page.nextPageToken, total: page.totalSize, loaded: true });
+        keep({ items, next: page.nextPageToken, total: page.totalSize, unsearched: page.unsearched ?? 0, loaded: true });
         fail(null);
       } catch (error) {
         if (!leaving.signal.aborted) fail(error);
