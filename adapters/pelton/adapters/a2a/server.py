@@ -50,6 +50,7 @@ from pelton.runtime.families import Families
 from pelton.runtime.follow import Followers
 from pelton.runtime.log import Heard, Log
 from pelton.runtime.loops import Loops
+from pelton.runtime.provenance import Taints
 from pelton.runtime.recollection import Recollection
 
 CANCEL_WITHIN: Final = 5.0
@@ -288,6 +289,7 @@ async def _open_tenant(
                     limits=limits,
                     lists=lists,
                     recollection=recollection,
+                    taints=Taints(log),
                     rest=Rest(engine, legacy=legacy),
                     rpc=JsonRpc(engine, legacy=legacy),
                 )

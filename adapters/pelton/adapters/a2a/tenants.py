@@ -20,6 +20,7 @@ from pelton.events.errors import UnknownAgent
 from pelton.projections.read import ReadModels
 from pelton.runtime.access import Keyring
 from pelton.runtime.log import Log
+from pelton.runtime.provenance import Taints
 from pelton.runtime.recollection import Recollection
 
 
@@ -46,6 +47,7 @@ class Tenant(NamedTuple):
     limits: Limits
     lists: TaskLists
     recollection: Recollection
+    taints: Taints
     rest: Rest
     rpc: JsonRpc
 
