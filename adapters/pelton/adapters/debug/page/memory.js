@@ -123,7 +123,7 @@ export function Recollections({ view, route, cut }) {
       <p class="facts"><span><${Whose} each=${each} /></span><span class="state">${each.version ? `version ${each.version}` : "not there yet"}</span>${each.forgotten && html`<span class="state failed">forgotten</span>`}<span class="grow"></span>${!route.fork && html`<a href=${elsewhere({ page: "memory", context: each.id, until: until ? String(until) : "" })}>Why, and who else</a>`}</p>
       ${each.content && html`<pre class="said">${each.content}</pre>`}
       ${each.cause && html`<${Cause} cause=${each.cause} />`}
-      <p class="links"><span>here</span> ${each.touches.map((one) => html`<button class="link" onClick=${() => go({ tab: "timeline", at: { sequence: one.sequence, place: one.place } })}>${one.made ? "written" : "given"} <span class="data">#${one.sequence}</span></button> <span><span class="agent hue-${agents.indexOf(one.agent) % 6}">${one.agent}</span> v${one.version}</span> `)}</p>
+      <p class="links"><span>here</span> ${each.touches.map((one) => html`<span class="touch">${one.made ? "written by" : "given to"} <span class="agent hue-${agents.indexOf(one.agent) % 6}">${one.agent}</span>, version ${one.version}, <button class="link data" onClick=${() => go({ tab: "timeline", at: { sequence: one.sequence, place: one.place } })}>#${one.sequence}</button></span>`)}</p>
     </li>`)}
   </ul>${found.total > found.items.length && html`<p class="quiet">and ${found.total - found.items.length} more</p>`}</div>`;
 }
