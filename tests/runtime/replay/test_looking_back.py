@@ -103,7 +103,7 @@ async def test_a_session_reads_as_its_log_does(log: JetStreamLog) -> None:
 @pytest.mark.accepts("AS-22")
 async def test_every_event_tells_what_it_changed_and_why(log: JetStreamLog) -> None:
     context, task = await handed_on(log, "odd")
-    paces = await walk(log, "boss", task)
+    paces = [pace async for pace in walk(log, "boss", task)]
     state = Context(agent="boss", id=context)
     for record in await log.read(subjects.commits("boss", context)):
         state = fold(state, record.sequence, record.data)
