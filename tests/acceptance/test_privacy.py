@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.running import Dev, ask, eventually, message, pelton
+from tests.acceptance.running import Dev, ask, eventually, get, message, pelton
 from tests.secrets import CONTEXTS, HARMLESS, MEMBERS, PREFIXED, TEXTS
 
 AGENT = '''\
@@ -172,6 +172,18 @@ async def secretary(turn: Turn) -> str:
 '''
 
 
+def _run_again(dev: Dev, erased: str, kept: str, said: str) -> None:
+    """What is erased does not run again; what is not does, and forks, where the keys are."""
+    again = dev.run("rerun", erased, "--json")
+    assert json.loads(again.stderr)["error"]["code"] == "content-erased"
+    saved = dev.run("test", "save", kept, "--json")
+    assert json.loads(saved.stderr)["error"]["code"] == "content-sealed"
+    assert dev.run("rerun", kept).returncode == 0
+    forked = dev.run("fork", kept, "--message", said, "--out", "bert.pelton")
+    assert forked.returncode == 0, forked.stderr
+    assert said in dev.run("show", kept, "--file", "bert.pelton").stdout
+
+
 @pytest.mark.accepts("AS-24", "AS-20")
 def test_what_is_erased_is_gone_from_everywhere(tmp_path: Path) -> None:
     (tmp_path / "secretary.py").write_text(SEALED)
@@ -211,18 +223,13 @@ def test_what_is_erased_is_gone_from_everywhere(tmp_path: Path) -> None:
         assert canaries["bert"] in dev.run("show", tasks["bert"]["id"]).stdout
         with pytest.raises(RuntimeError, match="CONTENT_ERASED"):
             ask(url, "SendMessage", message("more", contextId=anna))
+        for word, there in (("anna", []), ("bert", [canaries["bert"]])):
+            found = get(f"{dev.url}/v1/memories?query={word}")[1]
+            assert ([e["content"] for e in found["items"]], found["unsearched"]) == (there, 0)
         remembered = dev.json("memory", "recall")["memories"]
         assert [each["content"] for each in remembered] == [canaries["bert"]]
         assert gone["memories"]
-        again = dev.run("rerun", tasks["anna"]["id"], "--json")
-        assert json.loads(again.stderr)["error"]["code"] == "content-erased"
-        saved = dev.run("test", "save", tasks["bert"]["id"], "--json")
-        assert json.loads(saved.stderr)["error"]["code"] == "content-sealed"
-        bert = tasks["bert"]["id"]
-        assert dev.run("rerun", bert).returncode == 0
-        forked = dev.run("fork", bert, "--message", canaries["bert"], "--out", "bert.pelton")
-        assert forked.returncode == 0, forked.stderr
-        assert canaries["bert"] in dev.run("show", bert, "--file", "bert.pelton").stdout
+        _run_again(dev, tasks["anna"]["id"], tasks["bert"]["id"], canaries["bert"])
         assert dev.run("export", anna, "-o", "anna.pelton").returncode == 0
         assert dev.run("verify", "anna.pelton").returncode == 0
         told = dev.run("show", tasks["anna"]["id"], "--file", "anna.pelton")

@@ -143,8 +143,10 @@ def test_graph_draws_who_asked_whom(dev: Dev, sent: dict[str, Any]) -> None:
     assert (edge["task"], edge["child"], edge["state"]) == (one["task"], other["task"], "reported")
     assert found["branches"][one["task"]]["steps"] == 2
     assert "delegate#1 reported → helper" in dev.run("graph", sent["id"]).stdout
-    assert dev.run("graph", sent["id"], "--format", "dot").stdout.startswith("digraph")
-    assert dev.run("graph", sent["id"], "--format", "mermaid").stdout.startswith("flowchart")
+    for drawn, begins in (("dot", "digraph"), ("mermaid", "flowchart")):
+        drawing = dev.run("graph", sent["id"], "--format", drawn).stdout
+        assert drawing.startswith(begins)
+        assert "1 turn" in drawing  # what each branch took
 
 
 def test_usage_and_audit_are_told(dev: Dev, sent: dict[str, Any], file: Path) -> None:

@@ -265,6 +265,9 @@ async def test_without_the_keys_memory_is_sealed_and_nothing_of_it_is_found(
     ):
         assert (await memories.shown(id_)).versions[0].content == "(sealed)"
         assert await found(memories, "one") == []
+        for query, unsearched in (("one", 1), ("", 0)):
+            wanted = MemoryQuery(now=memories.now, text=query)
+            assert await memories.unsearched(wanted) == unsearched, "it does not look like none"
 
         async def get(turn: Turn) -> str:
             with pytest.raises(StepError, match="sealed"):

@@ -87,6 +87,8 @@ class Taint:
 
     def __init__(self, source: int) -> None:
         self.source = source
+        self.reached = 0
+        """The sequence of the last record that was taken in."""
         self.tasks: list[TaintedTask] = []
         self.memories: list[TaintedMemory] = []
         self.unread: list[int] = []
@@ -101,6 +103,7 @@ class Taint:
 
     def take(self, sequence: int, subject: str, data: bytes) -> None:
         """Take in a record."""
+        self.reached = sequence
         if sequence < self.source and _DELEGATION not in data:
             return
         parsed = subjects.parse(subject)

@@ -179,10 +179,11 @@ _FUSED: Final = (
     f" + coalesce(1.0 / ({_LATE} + n.place), 0))) AS INTEGER)"
 )
 
-_ALIVE: Final = (
+_CURRENT: Final = (
     "m.forgotten = 0 AND m.replaced_by = '' AND (m.expires = '' OR m.expires > :now)"
-    " AND m.stopped = 0 AND m.content <> ''"
+    " AND m.stopped = 0"
 )
+_ALIVE: Final = f"{_CURRENT} AND m.content <> ''"
 """What can be recalled. Where what is sealed is in plain, what cannot be read is empty."""
 
 
@@ -214,6 +215,19 @@ class Memories:
             " WHERE number IN (SELECT value FROM json_each(?))"
         )
         return [tuple(row) for row in await self._fetch(query, (_json(list(numbers)),))]
+
+    async def sealed(self, query: MemoryQuery) -> tuple[int, int]:
+        """Return how many memories that a query asks for, whatever its words, are sealed.
+
+        And the sequence of the last record of any memory that is known here.
+        """
+        values, where = _conditions(query, "", alive=_CURRENT)
+        rows = await self._fetch(
+            "SELECT coalesce(sum(m.keyid <> ''), 0),"  # noqa: S608 - constants
+            f" (SELECT coalesce(max(updated), 0) FROM memories) FROM memories m WHERE {where}",
+            values,
+        )
+        return rows[0][0], rows[0][1]
 
     async def recall(
         self, query: MemoryQuery, *, near: Sequence[int] | None = None
@@ -382,10 +396,12 @@ def _found(
     )
 
 
-def _conditions(query: MemoryQuery, words: str) -> tuple[dict[str, Any], str]:
+def _conditions(
+    query: MemoryQuery, words: str, *, alive: str = _ALIVE
+) -> tuple[dict[str, Any], str]:
     """Return what a query asks for, as values and as the condition that names them."""
     values: dict[str, Any] = {"now": query.now}
-    conditions: list[str] = [] if query.hidden else [_ALIVE]
+    conditions: list[str] = [] if query.hidden else [alive]
     if words:
         values["words"] = words
         conditions.append("memory_text MATCH :words")

@@ -183,6 +183,14 @@ class Memories:
         """
         return await self._recollection.recall(query, at_least=max(at_least, self._last))
 
+    async def unsearched(self, query: MemoryQuery) -> int:
+        """Return in how many sealed memories the words of a query are not looked for here.
+
+        Raises:
+            RecallUnavailable: that is not known.
+        """
+        return await self._recollection.unsearched(query)
+
     async def aclose(self) -> None:
         """End what it keeps."""
         await self._recollection.aclose()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -31,6 +33,8 @@ from pelton.runtime.replay.session import Reader
 from pelton.runtime.said import shown_whole
 
 _MEMORY: Final = subjects.ALL_MEMORY.removesuffix("*")
+
+_KEPT: Final = 8
 
 _MOST: Final = 1000
 """So many versions are looked at of those that one was made of."""
@@ -222,10 +226,43 @@ async def taint(reader: Reader, source: int) -> Taint:
     if source < 1 or await reader.at(source) is None:
         raise InvalidInput(f"the log has no record at {source}", field="event")
     found = Taint(source)
-    async for batch in reader.scan():
+    await _go_on(reader, found)
+    return found
+
+
+async def _go_on(reader: Reader, found: Taint) -> None:
+    async for batch in reader.scan(after=found.reached):
         for record in batch:
             found.take(record.sequence, record.subject, record.data)
-    return found
+
+
+class Taints:
+    """What came of the records that were asked about last: page for page in one pass over the log.
+
+    Each goes on from where it was, for what is new.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._known: OrderedDict[int, Taint] = OrderedDict()
+        self._reading = asyncio.Lock()
+
+    async def of(self, source: int) -> Taint:
+        """Return what came of the record at a sequence, as of now.
+
+        Raises:
+            InvalidInput: there is no such record.
+        """
+        async with self._reading:
+            known = self._known.pop(source, None)
+            if known is None or (await self._reader.extent()).last < known.reached:
+                known = await taint(self._reader, source)
+            else:
+                await _go_on(self._reader, known)
+            self._known[source] = known
+            if len(self._known) > _KEPT:
+                self._known.popitem(last=False)
+            return known
 
 
 async def _commits(reader: Reader, agent: str, context_id: str) -> Sequence[Record]:

@@ -70,6 +70,24 @@ class Recollection:
             return Page(items=items, next=page.next, total=page.total)
         raise RecallUnavailable
 
+    async def unsearched(self, query: MemoryQuery) -> int:
+        """Return in how many sealed memories the words of a query are not looked for here.
+
+        That is in all of them where there are no keys, and in none where there are.
+
+        Raises:
+            RecallUnavailable: the copy is not there in time.
+        """
+        vault = self._log.vault
+        if not query.text or (vault is not None and vault.seals):
+            return 0
+        copy = self._copy = self._copy or _Copy(self._log, self._world, self._embed)
+        async with copy.used():
+            models = await copy.ready(0, within=self._within)
+            if models is None:
+                raise RecallUnavailable
+            return (await models.memories.sealed(query))[0]
+
     async def _current(self, entry: MemoryEntry) -> MemoryEntry:
         """Return a memory of the copy, if what it says can be read still.
 

@@ -14,6 +14,7 @@ from pelton.events.errors import InvalidInput, PeltonError
 
 _LONGEST: Final = 10_000
 _WHEN: Final = datetime(2026, 1, 1, tzinfo=UTC)
+_MEMBERS: Final = f"a rule sees call, with {', '.join(Call.__struct_fields__)}"
 
 
 class InvalidRule(InvalidInput):
@@ -51,7 +52,7 @@ class Rule:
                 self.of(sample)
             except RuleFailed as error:
                 if isinstance(error.__cause__, KeyError | RuntimeError):  # it names what is nothing
-                    raise InvalidRule(str(error)) from error
+                    raise InvalidRule(f"{error} ({_MEMBERS})") from error
 
     def of(self, call: Call) -> Ruling:
         """Return what the rule says of a call.

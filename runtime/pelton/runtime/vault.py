@@ -7,6 +7,7 @@ one is to erase what was sealed with it; a tombstone in its place lets nobody ma
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import ClassVar, Final, NamedTuple, Protocol
 
 import msgspec
@@ -32,8 +33,8 @@ class ContentErased(PeltonError):
 class ContentSealed(PeltonError):
     """The content is sealed, and this process cannot open it.
 
-    Name the tenant's file of keys in `encryption.keys`. A session file holds no keys: look at the
-    conversation on its log.
+    Name the file of keys in `encryption.keys`. A session file holds keys only if it was exported
+    with `--keys`: else look at the conversation on its log.
     """
 
     code: ClassVar[str] = "content-sealed"
@@ -144,6 +145,8 @@ class Vault:
     ) -> None:
         self._store, self._cipher, self._world = store, cipher, world
         self._agents = agents
+        self.carried = False
+        """Whether its keys were carried about in a file: who erases them does not reach these."""
         self._known: dict[str, tuple[bytes, float]] = {}
         self._heeding: list[Callable[[], None]] = []
 
@@ -213,6 +216,7 @@ class Vault:
         wanted = list(names)
         found = {name: kept for name in wanted if (kept := await self._store.get(name)) is not None}
         ring = Keyring(found, self._cipher, world=self._world, agents=self._agents)
+        ring.carried = self.carried
         for name in wanted:
             try:
                 await ring.check(name)
@@ -306,6 +310,15 @@ class _Held:
         """Nothing of it is anywhere else."""
 
 
+def carried(wrapped: Mapping[str, bytes], cipher: Cipher, *, world: World) -> Vault:
+    """Return a vault of keys that were carried about, as `Keyring.wrapped_with` gives them."""
+    places = {name: msgspec.json.encode(_Place(wrapped=key)) for name, key in wrapped.items()}
+    held = _Held({name: Kept(each, 1) for name, each in places.items()})
+    vault = Vault(held, cipher, world=world)
+    vault.carried = True
+    return vault
+
+
 class Keyring(Vault):
     """The keys of a conversation in memory, for whoever looks back on it or goes on with it.
 
@@ -334,6 +347,14 @@ class Keyring(Vault):
         ring = Keyring(self._found, self._cipher, world=self._world, agents=self._agents)
         ring._contexts = []
         return ring
+
+    async def wrapped_with(self, cipher: Cipher) -> dict[str, bytes]:
+        """Return the keys that can be read here, by their names, as another cipher wraps them."""
+        found: dict[str, bytes] = {}
+        for name in self._found:
+            with suppress(ContentErased, ContentSealed):  # it is of no use there either
+                found[name] = cipher.wrap((await self._key(name))[1], name)
+        return found
 
     def takes(self, agent: str) -> bool:
         """Whether what is said to an agent, and by it, is sealed."""

@@ -13,14 +13,15 @@ from hypothesis import strategies as st
 from pelton.adapters.debug.conversation import Conversation, EntryNotFound
 from pelton.adapters.debug.entries import Kind
 from pelton.adapters.debug.steps import steps_of
-from pelton.events.context import Context, fold
+from pelton.events.context import Context, TaskFold, fold
 from pelton.events.errors import DamagedRecord
 from pelton.events.subjects import commits, parse
 from pelton.runtime.log import Record
 from pelton.runtime.replay.archive import open_file
+from pelton.runtime.replay.changes import changes
 from pelton.runtime.replay.graph import graph
 from pelton.runtime.replay.session import ContextNotFound, Session
-from pelton.runtime.replay.walk import walk
+from pelton.runtime.replay.walk import shown, walk
 from tests.stories import Story, Tape
 
 BAKERY = open_file(Path(__file__).parents[3] / "examples" / "bakery.pelton").session
@@ -63,7 +64,10 @@ async def test_an_entry_shows_what_walking_there_shows() -> None:
     seen = 0
     for state in found.states():
         for task in state.tasks:
-            for pace in await walk(BAKERY, state.agent, task):
+            before: TaskFold | None = None
+            async for pace in walk(BAKERY, state.agent, task):
+                assert pace.changes == changes(shown(before), shown(pace.after)), "all, and no more"
+                before = pace.after
                 place = int(pace.recorded.id.rpartition("/")[2])
                 moment = found.moment(pace.record.sequence, place)
                 assert moment.pace is not None

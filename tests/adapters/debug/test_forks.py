@@ -156,6 +156,8 @@ async def test_a_fork_forks_too(place: Place, log: JetStreamLog) -> None:
     assert second["of"] == first["id"]
     view = await place.get("conversations/c1", fork=second["id"])
     assert view["tasks"][0]["says"] == "0 of jam"
+    assert view["fork"] == second, "which tells what stands beside it"
+    assert (await place.get("conversations/c1"))["fork"] is None
     sides = {"left": first["task"], "right": second["task"]}
     found = await place.get("diff", **sides, leftFork=first["id"], rightFork=second["id"])
     assert found["rows"][found["first"]]["what"] == "turn 1 StepCompleted look#1"

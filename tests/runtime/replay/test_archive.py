@@ -23,7 +23,8 @@ HISTORIES = sorted(FOLDER.glob("*/*.ndjson"))
 HEADER = Header(context="c", exported="2030-01-01T00:00:00.000Z")
 RECORDS = read(FOLDER / "0.1" / "attempts.ndjson")
 BLOB = b"bulk" * 100
-WHOLE, DIGEST = pack(HEADER, Session(RECORDS, {digest(BLOB): BLOB}))
+KEYS = {"echo.c-1": b"wrapped", "echo.c-2": b"another"}
+WHOLE, DIGEST = pack(HEADER, Session(RECORDS, {digest(BLOB): BLOB}), KEYS)
 LINES = WHOLE.split(b"\n")[:-1]
 
 
@@ -51,6 +52,8 @@ def test_a_file_gives_back_what_was_put_in(tmp_path: Path) -> None:
     assert opened.digest == DIGEST
     assert list(opened.session.records) == RECORDS
     assert opened.session.blobs == {digest(BLOB): BLOB}
+    assert opened.keys == KEYS
+    assert b'"key' not in pack(HEADER, Session(RECORDS, {}))[0].splitlines()[-1]
 
 
 @pytest.mark.parametrize("history", HISTORIES, ids=lambda path: path.stem)

@@ -103,7 +103,7 @@ async def test_a_session_reads_as_its_log_does(log: JetStreamLog) -> None:
 @pytest.mark.accepts("AS-22")
 async def test_every_event_tells_what_it_changed_and_why(log: JetStreamLog) -> None:
     context, task = await handed_on(log, "odd")
-    paces = await walk(log, "boss", task)
+    paces = [pace async for pace in walk(log, "boss", task)]
     state = Context(agent="boss", id=context)
     for record in await log.read(subjects.commits("boss", context)):
         state = fold(state, record.sequence, record.data)
@@ -172,8 +172,11 @@ async def test_the_graph_tells_who_waits_for_whom(log: JetStreamLog) -> None:
     assert edge.state == "dropped"
     assert context_of(edge.child) == other.context
     found = await drawn(log, context)
-    assert dot(found)[1:3] == ["  node [shape=box];", f'  "{task}" [label="boss: canceled"];']
-    assert mermaid(found)[1:3] == ['  t0["boss: canceled"]', '  t1["worker: elsewhere"]']
+    took = f"2 tasks, 1 turn, 1 step, {found.nodes[0].seconds:.3f} s"
+    label = f"boss: canceled\n{took}"
+    assert dot(found)[1:3] == ["  node [shape=box];", f'  "{task}" [label="{label}"];']
+    label = f"boss: canceled<br/>{took.replace(',', '#44;')}"
+    assert mermaid(found)[1:3] == [f'  t0["{label}"]', '  t1["worker: elsewhere"]']
     assert mermaid(found)[3] == '  t0 -->|"delegate#35;1 dropped"| t1'
 
 

@@ -7,10 +7,15 @@ import asyncio
 import pytest
 
 from pelton.events.errors import InvalidInput
+from pelton.events.memory import CauseKind, MemoryCause
+from pelton.events.remembering import ReviseMemory
 from pelton.runtime.agents import agent
+from pelton.runtime.aggregates import agents_of
 from pelton.runtime.clock import RealWorld
 from pelton.runtime.jetstream.log import JetStreamLog
+from pelton.runtime.memories import Memories
 from pelton.runtime.replay.fork import Policy, Tools, opening, prefix
+from pelton.runtime.replay.rerun import rerun
 from pelton.runtime.replay.session import Session, task_session
 from pelton.runtime.replay.trial import Ran, from_start, play_live, play_still
 from pelton.runtime.replay.without import without
@@ -61,6 +66,23 @@ async def test_a_trial_is_given_what_the_record_was(log: JetStreamLog) -> None:
     dropped = without(session, [memory], opening(session, task))
     ran = await asyncio.to_thread(played, dropped, task)
     assert reply(ran.task) == "soup: somebody has asked | soup: somebody has asked"
+
+
+async def test_what_people_make_of_memories_later_is_no_part_of_a_rerun(log: JetStreamLog) -> None:
+    client, world = Client(log), RealWorld()
+    async with serving(log, cook):
+        context, task = await client.send("note soup needs salt")
+        memory = reply(await client.settled(context, task))
+    memories = Memories(log, world=world, agents=agents_of(log, world))
+    for number in range(4):
+        command = ReviseMemory(
+            operation=memories.new_operation(),
+            cause=MemoryCause(kind=CauseKind.PERSON),
+            content=f"soup needs {number} grains of salt",
+        )
+        await memories.by_person(memory, command)
+    verdict = await asyncio.to_thread(rerun, await task_session(log, task), task, cook)
+    verdict.check()
 
 
 async def test_steps_that_run_find_what_was_there_then(log: JetStreamLog) -> None:

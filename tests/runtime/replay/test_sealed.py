@@ -28,7 +28,7 @@ from pelton.runtime.replay.unsealed import unsealed
 from pelton.runtime.replay.verdict import Verdict
 from pelton.runtime.server import EmbeddedServer
 from pelton.runtime.turn import Turn
-from pelton.runtime.vault import ContentErased, ContentSealed, Sealing
+from pelton.runtime.vault import ContentErased, ContentSealed, Sealing, carried
 from tests.runtime.clients import Client, serving
 from tests.runtime.test_erasure import WORLD, say, words
 
@@ -123,6 +123,34 @@ async def test_a_fork_is_sealed_with_the_same_keys(log: JetStreamLog) -> None:
     await erase(log, log.vault, await all_contexts(log), world=WORLD, tenant="local", actor="cli")
     again = await with_keys(unpack(on_disk(fork.session)).session, log.vault)
     assert CANARY not in words(await inline_task(again, fork.task.view()))
+
+
+@pytest.mark.accepts("AS-24")
+async def test_a_file_carries_keys_for_who_has_the_file_that_wraps_them(
+    log: JetStreamLog, tmp_path: Path
+) -> None:
+    async with serving(log, talker(), helper):
+        task, session = await played(log, CANARY)
+    new_key(tmp_path / "theirs.json", world=WORLD)
+    theirs = TenantCipher(tmp_path / "theirs.json", world=WORLD)
+    vault = session.vault
+    assert vault is not None
+    data = pack(Header(context="c", exported="t"), session, await vault.wrapped_with(theirs))[0]
+    assert CANARY.encode() not in data
+    opened = unpack(data)
+    away = await with_keys(opened.session, carried(opened.keys, theirs, world=WORLD))
+    assert (await rerun(away, task, talker())).divergence is None
+    assert away.vault is not None
+    assert away.vault.carried
+    new_key(tmp_path / "others.json", world=WORLD)
+    others = TenantCipher(tmp_path / "others.json", world=WORLD)
+    closed = await with_keys(opened.session, carried(opened.keys, others, world=WORLD))
+    with pytest.raises(ContentSealed):
+        await rerun(closed, task, talker())
+    await erase(log, log.vault, await all_contexts(log), world=WORLD, tenant="local", actor="cli")
+    gone = (await task_session(log, task)).vault
+    assert gone is not None
+    assert await gone.wrapped_with(theirs) == {}, "what is erased is carried nowhere"
 
 
 async def test_what_is_said_is_compared_and_not_how_it_is_sealed(log: JetStreamLog) -> None:

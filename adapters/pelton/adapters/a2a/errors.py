@@ -259,6 +259,7 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "slow-reader": Fault(-32603, 503, "RESOURCE_EXHAUSTED", "SLOW_READER", 503),
     "unavailable": _AWAY,
     "misconfigured": _AWAY,
+    "recall-unavailable": _AWAY,
     "log-full": _AWAY,
     "log-regressed": _AWAY,
     "conflict": _AWAY,

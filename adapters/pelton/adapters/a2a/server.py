@@ -50,6 +50,8 @@ from pelton.runtime.families import Families
 from pelton.runtime.follow import Followers
 from pelton.runtime.log import Heard, Log
 from pelton.runtime.loops import Loops
+from pelton.runtime.provenance import Taints
+from pelton.runtime.recollection import Recollection
 
 CANCEL_WITHIN: Final = 5.0
 """Seconds that a cancellation waits to be decided."""
@@ -241,7 +243,11 @@ async def _open_tenant(
     agents = Agents(log, default=default_agent, world=world)
     keyring = Keyring(log, world=world)
     limits = Limits(rates, world=world)
-    async with Followers(log, contexts, world=world) as followers:
+    recollection = Recollection(log, world=world)
+    async with (
+        contextlib.aclosing(recollection),
+        Followers(log, contexts, world=world) as followers,
+    ):
         engine = Engine(
             log,
             contexts=contexts,
@@ -282,6 +288,8 @@ async def _open_tenant(
                     keyring=keyring,
                     limits=limits,
                     lists=lists,
+                    recollection=recollection,
+                    taints=Taints(log),
                     rest=Rest(engine, legacy=legacy),
                     rpc=JsonRpc(engine, legacy=legacy),
                 )

@@ -20,6 +20,8 @@ from pelton.events.errors import UnknownAgent
 from pelton.projections.read import ReadModels
 from pelton.runtime.access import Keyring
 from pelton.runtime.log import Log
+from pelton.runtime.provenance import Taints
+from pelton.runtime.recollection import Recollection
 
 
 class Account(NamedTuple):
@@ -44,6 +46,8 @@ class Tenant(NamedTuple):
     keyring: Keyring
     limits: Limits
     lists: TaskLists
+    recollection: Recollection
+    taints: Taints
     rest: Rest
     rpc: JsonRpc
 

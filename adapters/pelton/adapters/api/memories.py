@@ -13,6 +13,7 @@ from pelton.events.memories import Member, MemoryNotFound
 from pelton.events.memory import MemoryScope
 from pelton.events.principal import Scope
 from pelton.projections.memories import Memories, MemoryEntry, MemoryQuery, VersionEntry, Why
+from pelton.projections.pages import Page
 from pelton.runtime import said
 from pelton.runtime.bulk import readable
 from pelton.runtime.clock import rfc3339
@@ -26,7 +27,8 @@ async def list_memories(ask: Ask) -> memory_shapes.MemoryList:
     member = None
     if query.agent:
         member = Member.of(ask.tenant.agents.state(check_agent(query.agent)))
-    page = await account.models.memories.recall(
+    page, unsearched = await _recalled(
+        ask.tenant,
         MemoryQuery(
             now=rfc3339(account.log.now),
             text=query.query,
@@ -38,13 +40,30 @@ async def list_memories(ask: Ask) -> memory_shapes.MemoryList:
             hidden=query.hidden,
             limit=query.page_size,
             cursor=query.page_token,
-        )
+        ),
     )
     return memory_shapes.MemoryList(
         items=tuple([await memory_view(ask.tenant, each) for each in page.items]),
         next_page_token=page.next,
         total_size=page.total,
+        unsearched=unsearched,
     )
+
+
+async def _recalled(tenant: Tenant, query: MemoryQuery) -> tuple[Page[MemoryEntry], int]:
+    """Return what a query finds, and in how many sealed memories its words were not looked for.
+
+    The read models keep these sealed; a copy in memory has them in plain, where the keys are.
+
+    Raises:
+        RecallUnavailable: the copy is not there in time.
+        InvalidInput: the query or its page cannot be.
+    """
+    models, vault = tenant.account.models.memories, tenant.account.log.vault
+    sealed, last = await models.sealed(query) if query.text else (0, 0)
+    if sealed and vault is not None and vault.seals:
+        return await tenant.recollection.recall(query, at_least=last), 0
+    return await models.recall(query), sealed
 
 
 async def get_memory(ask: Ask) -> memory_shapes.MemoryView:

@@ -115,11 +115,15 @@ class MemoryWhyView(A2A, frozen=True, kw_only=True, omit_defaults=False):
 
 
 class MemoryList(A2A, frozen=True, kw_only=True, omit_defaults=False):
-    """A page of memories."""
+    """A page of memories.
+
+    In `unsearched` others, which are sealed, words were not looked for: their keys are not here.
+    """
 
     items: tuple[MemoryView, ...]
     next_page_token: str
     total_size: int
+    unsearched: int = 0
 
 
 class MemoryVersionList(A2A, frozen=True, kw_only=True, omit_defaults=False):

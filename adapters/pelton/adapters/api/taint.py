@@ -27,7 +27,7 @@ async def list_taint(ask: Ask) -> memory_shapes.TaintList:
     source = sequence_of(named) if named.isdecimal() else await provenance.place_of(log, named)
     if await log.at(source) is None:
         raise RecordNotFound("there is no record of that sequence")
-    found = await provenance.taint(log, source)
+    found = await ask.tenant.taints.of(source)
     views = [
         *(memory_shapes.TaintView(**structs.asdict(each)) for each in found.tasks),
         *(memory_shapes.TaintView(**structs.asdict(each)) for each in found.memories),

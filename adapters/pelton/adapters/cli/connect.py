@@ -19,6 +19,7 @@ from pelton.runtime.settings import Secret, Settings
 if TYPE_CHECKING:
     from pelton.projections.read import ReadModels
     from pelton.runtime.jetstream.log import JetStreamLog
+    from pelton.runtime.replay.archive import Opened
     from pelton.runtime.replay.session import Reader, Session
 
 T = TypeVar("T")
@@ -75,32 +76,45 @@ async def open_reader(
     if file is not None:
         from pelton.runtime.replay.archive import open_file
 
-        yield await _with_keys(settings, open_file(file).session)
+        yield await with_its_keys(settings, open_file(file))
         return
     from pelton.adapters.cli.library import Library
 
     library = Library(settings.directory)
     known = bool(about) and not library.empty
-    if known and not _reachable(settings) and (session := library.find(about)) is not None:
-        yield session
+    if known and not _reachable(settings) and (opened := library.find(about)) is not None:
+        yield await with_its_keys(settings, opened)
         return
     async with open_log(settings) as log:
-        session = library.find(about) if known and not await _holds(log, about) else None
-        yield log if session is None else await _with_keys(settings, session, log)
+        opened = library.find(about) if known and not await _holds(log, about) else None
+        yield log if opened is None else await with_its_keys(settings, opened, log)
 
 
-async def _with_keys(
-    settings: Settings, session: Session, log: JetStreamLog | None = None
+async def with_its_keys(
+    settings: Settings, opened: Opened, log: JetStreamLog | None = None
 ) -> Session:
-    """Return a session with the keys of what is sealed in it, where they are at hand."""
+    """Return a session with the keys of what is sealed in it: of its file, or else of the log."""
     from pelton.runtime.replay.session import sealed_with, with_keys
 
+    session = opened.session
+    if not settings.encryption.keys or not sealed_with(session):
+        return session
+    if opened.keys:
+        from pelton.adapters.sealing import sealing_of
+        from pelton.runtime.clock import RealWorld
+        from pelton.runtime.vault import carried
+
+        cipher = sealing_of(settings).cipher
+        assert cipher is not None  # there is a file of keys
+        found = await with_keys(session, carried(opened.keys, cipher, world=RealWorld()))
+        if found.vault is not None and not found.vault.unreadable:
+            return found
     if log is not None:
         return await with_keys(session, log.vault)
-    if not (settings.encryption.keys and sealed_with(session) and _reachable(settings)):
+    if not _reachable(settings):
         return session
-    async with open_log(settings) as opened:
-        return await with_keys(session, opened.vault)
+    async with open_log(settings) as reached:
+        return await with_keys(session, reached.vault)
 
 
 async def _holds(log: Reader, about: str) -> bool:

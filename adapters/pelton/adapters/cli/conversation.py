@@ -11,7 +11,7 @@ from pelton.adapters.cli import options
 from pelton.adapters.cli.output import Output, words
 
 if TYPE_CHECKING:
-    from pelton.runtime.replay.graph import Edge, Graph, Took
+    from pelton.runtime.replay.graph import Edge, Graph
     from pelton.runtime.replay.session import Reader, Session
 
 Context = Annotated[
@@ -93,33 +93,20 @@ def _tree(found: Graph) -> list[str]:
 def _branch(
     found: Graph, task: str, edge: Edge | None, indent: str, told: set[str]
 ) -> Iterator[str]:
+    from pelton.runtime.replay.graph import taken
+
     node = next(each for each in found.nodes if each.task == task)
     came = f"{edge.key} {edge.state} → " if edge is not None else ""
-    took = found.branch(task)
     if task in told:
         yield f"{indent}{came}{node.agent} {task} (as above)"
         return
     told.add(task)
     state = words(node.state) if node.state else "elsewhere"
-    yield f"{indent}{came}{node.agent} {task} {state}" + _cost(took, node.seconds)
+    took = taken(found.branch(task), node.seconds)
+    yield f"{indent}{came}{node.agent} {task} {state}" + (f"  ({took})" if took else "")
     if node.text:
         yield f"{indent}    {node.text[:72]!r}"
     if node.waits:
         yield f"{indent}    waits for {', '.join(node.waits)}"
     for each in found.under(task):
         yield from _branch(found, each.child, each, indent + "  ", told)
-
-
-def _cost(took: Took, seconds: float) -> str:
-    if not took.turns:
-        return ""
-    counts = {"turns": took.turns, "steps": took.steps}
-    parts = [f"{count} {name if count != 1 else name[:-1]}" for name, count in counts.items()]
-    if took.tasks > 1:
-        parts.insert(0, f"{took.tasks} tasks")
-    parts.append(f"{seconds:.3f} s")
-    if took.tokens:
-        parts.append(f"{took.tokens} tokens")
-    if took.cost:
-        parts.append(f"cost {took.cost:g}")
-    return f"  ({', '.join(parts)})"

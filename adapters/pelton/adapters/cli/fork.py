@@ -139,7 +139,8 @@ def fork(
         message=message,
     )
     quiet()
-    _save(out, asyncio.run(play_live(trial, within=within)), Output(json=json))
+    ran = asyncio.run(play_live(trial, within=within))
+    _save(out, ran, asyncio.run(_keys(settings, original)), Output(json=json))
 
 
 def _place(text: str) -> tuple[str, int | None, int | None]:
@@ -194,14 +195,26 @@ def _agents(
     ]
 
 
-def _save(out: Path, found: Ran, output: Output) -> None:
+async def _keys(settings: Settings, original: Session) -> Mapping[str, bytes]:
+    """Return the keys that a fork's file carries: those that were carried to here in a file."""
+    vault = original.vault
+    if vault is None or not vault.carried:
+        return {}
+    from pelton.adapters.sealing import sealing_of
+
+    cipher = sealing_of(settings).cipher
+    assert cipher is not None  # it has read what was carried
+    return await vault.wrapped_with(cipher)
+
+
+def _save(out: Path, found: Ran, keys: Mapping[str, bytes], output: Output) -> None:
     import msgspec
 
     from pelton.adapters.cli.sessions import save
     from pelton.events.a2a import text_of
 
     task, view = found.task, found.task.view()
-    digest = save(out, task.context_id, found.session)
+    digest = save(out, task.context_id, found.session, keys)
     said = [repr(text_of(view.status.message.parts))] if view.status.message else []
     output.result(
         {"file": str(out), "digest": digest, "task": msgspec.to_builtins(view)},

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from pelton.runtime.replay.archive import Opened
-    from pelton.runtime.replay.session import Session
 
 FOLDER: Final = "sessions"
 """Where they lie in the data directory."""
@@ -61,7 +60,7 @@ class Library:
         found = [Imported(file, _opened(file)) for file in self._folder.glob("*.pelton")]
         yield from sorted(found, key=lambda each: each.opened.header.exported, reverse=True)
 
-    def find(self, about: str) -> Session | None:
+    def find(self, about: str) -> Opened | None:
         """Return the session exported last that holds a context, or the task of that id.
 
         Raises:
@@ -72,7 +71,7 @@ class Library:
         context_id = check_context(about)
         for each in self.sessions():
             if any(context_id == id_ for _, id_ in each.opened.session.contexts):
-                return each.opened.session
+                return each.opened
         return None
 
 

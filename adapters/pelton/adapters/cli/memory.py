@@ -238,22 +238,21 @@ def recall(
         if agent or team or everybody:
             scope, owner, _ = await _place(memories, agent, team, everybody=everybody)
             scopes = (scope,)
-        return await memories.recall(
-            MemoryQuery(
-                now=memories.now,
-                text=query,
-                member=await memories.member(check_agent(as_)) if as_ else None,
-                scopes=scopes,
-                owner=owner,
-                namespace=namespace,
-                order=Order.NEWEST if newest else Order.BEST,
-                hidden=hidden,
-                limit=limit,
-                cursor=after,
-            )
+        wanted = MemoryQuery(
+            now=memories.now,
+            text=query,
+            member=await memories.member(check_agent(as_)) if as_ else None,
+            scopes=scopes,
+            owner=owner,
+            namespace=namespace,
+            order=Order.NEWEST if newest else Order.BEST,
+            hidden=hidden,
+            limit=limit,
+            cursor=after,
         )
+        return await memories.recall(wanted), await memories.unsearched(wanted)
 
-    page = on_memories(run, config, data, nats)
+    page, unsearched = on_memories(run, config, data, nats)
     found = [_found(entry) for entry in page.items]
     rows = [
         [
@@ -265,7 +264,13 @@ def recall(
     head = ["MEMORY", "VERSION", "WHOSE", "NAMESPACE", "TIME", "WHAT IT SAYS"]
     lines = columns([head, *rows]) if rows else ["nothing of that is remembered"]
     output = Output(json=json)
-    output.result({"memories": found, "next": page.next, "total": page.total}, lines)
+    value = {"memories": found, "next": page.next, "total": page.total, "unsearched": unsearched}
+    output.result(value, lines)
+    if unsearched:
+        output.note(
+            f"{unsearched} memories are sealed, and were not searched: name the file of keys in"
+            " encryption.keys"
+        )
     if page.next:
         output.note(f"{page.total} in all; the next page: --after {page.next}")
 

@@ -12,6 +12,8 @@ from pelton.adapters.cli.conversation import Context
 from pelton.adapters.cli.output import DIFFERENT, OK, CommandFailed, Output, columns, words
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pelton.adapters.cli.library import Imported
     from pelton.runtime.replay.archive import Opened
     from pelton.runtime.replay.session import Reader, Session
@@ -22,6 +24,14 @@ def export(
     *,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", metavar="FILE", help="Default: CONTEXT.pelton.")
+    ] = None,
+    keys: Annotated[
+        Path | None,
+        typer.Option(
+            "--keys",
+            metavar="KEYS",
+            help="Let whoever has this file, made by pelton seal-key, read what is sealed in it.",
+        ),
     ] = None,
     nats: options.Nats = None,
     data: options.Data = None,
@@ -37,20 +47,43 @@ def export(
     context_id = check_context(context)
     path = out or Path(f"{token(context_id)}.pelton")
 
-    async def read(reader: Reader) -> Session:
-        return await session_of(reader, context_id)
+    async def read(reader: Reader) -> tuple[Session, Mapping[str, bytes]]:
+        session = await session_of(reader, context_id)
+        return session, await _keys(session, keys) if keys is not None else {}
 
-    session = on_reader(options.settings(config, data=data, nats__url=nats), None, read)
-    digest = save(path, context_id, session)
+    settings = options.settings(config, data=data, nats__url=nats)
+    session, wrapped = on_reader(settings, None, read)
+    digest = save(path, context_id, session, wrapped)
     opened = archive.open_file(path)
-    Output(json=json).result(
-        {"file": str(path), **archive.summary(opened)},
-        [f"wrote {path}: {_words(opened)}", f"digest {digest}"],
-    )
+    lines = [f"wrote {path}: {_words(opened)}", f"digest {digest}"]
+    if keys is not None:
+        lines.insert(1, f"with {len(wrapped)} keys, which {keys} opens: erasing cannot reach it")
+    Output(json=json).result({"file": str(path), **archive.summary(opened)}, lines)
 
 
-def save(path: Path, context_id: str, session: Session) -> str:
-    """Write a session to a file that is not there yet, and return its digest.
+async def _keys(session: Session, file: Path) -> Mapping[str, bytes]:
+    """Return the keys of what is sealed in a session, as the holder of a file can read them.
+
+    Raises:
+        ContentSealed: they are not here.
+        SettingsError: the file cannot be read, or others may read it.
+    """
+    from pelton.adapters.sealing import TenantCipher
+    from pelton.runtime.clock import RealWorld
+    from pelton.runtime.replay.session import sealed_with
+    from pelton.runtime.vault import ContentSealed
+
+    if not sealed_with(session):
+        return {}
+    if session.vault is None:
+        raise ContentSealed("the keys are not here: name their file in encryption.keys")
+    return await session.vault.wrapped_with(TenantCipher(file, world=RealWorld()))
+
+
+def save(
+    path: Path, context_id: str, session: Session, keys: Mapping[str, bytes] | None = None
+) -> str:
+    """Write a session to a file that is not there yet, with wrapped keys; return its digest.
 
     Raises:
         CommandFailed: there is a file of that name.
@@ -61,7 +94,7 @@ def save(path: Path, context_id: str, session: Session) -> str:
     if path.exists():
         raise CommandFailed(f"{str(path)!r} is there already: name another file with --out")
     header = Header(context=context_id, exported=rfc3339(RealWorld().now()))
-    data, digest = pack(header, session)
+    data, digest = pack(header, session, keys)
     path.touch(mode=0o600)  # what people have said is in it
     path.write_bytes(data)
     return digest

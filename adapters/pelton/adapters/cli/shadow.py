@@ -184,15 +184,14 @@ def _tasks(
     """Yield the tasks of a cohort, each with its session."""
     import asyncio
 
-    from pelton.adapters.cli.connect import on_reader
+    from pelton.adapters.cli.connect import on_reader, with_its_keys
     from pelton.runtime.replay.archive import open_file
     from pelton.runtime.replay.session import task_session
 
     if files:
+        sessions = (asyncio.run(with_its_keys(settings, open_file(each))) for each in files)
         of_files = (
-            (session, task)
-            for session in (open_file(each).session for each in files)
-            for task in _of_session(session, cohort)
+            (session, task) for session in sessions for task in _of_session(session, cohort)
         )
         for _, found in zip(range(limit), of_files, strict=False):
             yield found

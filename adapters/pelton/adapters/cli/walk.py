@@ -57,7 +57,8 @@ async def _walk(reader: Reader, task: str, at: str | None) -> list[Pace]:
 
     found = await find(reader, task, at=at)
     last = found.records[-1].sequence if found.records else 0
-    return [pace for pace in await walk(reader, found.agent, task) if pace.record.sequence <= last]
+    paces = walk(reader, found.agent, task)
+    return [pace._replace(after=None) async for pace in paces if pace.record.sequence <= last]
 
 
 def _value(pace: Pace) -> dict[str, Any]:

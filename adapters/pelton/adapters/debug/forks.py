@@ -203,6 +203,15 @@ class Forks:
         found: dict[str, Any] = _last(out).get("task", {})
         return found
 
+    def note(self, id_: str) -> Fork | None:
+        """Return what was asked of a fork, if that is known still; it reads a file.
+
+        Raises:
+            ForkNotFound: there is none of that id.
+        """
+        note = self._file(id_).with_suffix(".json")
+        return msgspec.json.decode(note.read_bytes(), type=Fork) if note.exists() else None
+
     def all(self) -> list[Fork]:
         """Return the forks that there are, the latest first; it reads files."""
         notes = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from importlib.metadata import version
 from typing import Any, Final
 from urllib.parse import unquote
@@ -81,7 +82,11 @@ async def conversations(ask: Ask) -> shapes.ConversationPage:
 
 async def conversation(ask: Ask) -> shapes.ConversationView:
     """A conversation as it stands."""
-    return await ask.look(_conversation)
+    query: shapes.Whole = ask.query
+    view = await ask.look(_conversation)
+    if not query.fork:
+        return view
+    return replace(view, fork=await asyncio.to_thread(ask.desk.forks.note, query.fork))
 
 
 def _conversation(found: Conversation, _: shapes.Whole) -> shapes.ConversationView:

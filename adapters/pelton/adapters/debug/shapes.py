@@ -199,7 +199,8 @@ class ConversationView(Shown, frozen=True, kw_only=True):
     """A conversation as it stands.
 
     `generation` changes when entries came before others; `pending` are commands that nobody has
-    decided; `first` and `last` are when the log took the first and the last entry.
+    decided; `first` and `last` are when the log took the first and the last entry. `fork` tells
+    what was otherwise in a fork, and what it is of.
     """
 
     id: str
@@ -211,6 +212,7 @@ class ConversationView(Shown, frozen=True, kw_only=True):
     first: int
     last: int
     damage: str = ""
+    fork: Fork | None = None
 
 
 class EntryWindow(Shown, frozen=True, kw_only=True):

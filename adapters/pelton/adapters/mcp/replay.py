@@ -16,6 +16,7 @@ from msgspec import Meta
 from pelton.adapters.mcp.tool import Answer, Arguments
 from pelton.events import subjects
 from pelton.events.a2a import JsonObject, Task
+from pelton.events.context import TaskFold
 from pelton.events.errors import InvalidInput, TaskNotFound, UnsupportedOperation
 from pelton.events.events import name_of
 from pelton.events.ids import context_of, token
@@ -112,8 +113,10 @@ class Rerun(Answer, frozen=True, kw_only=True):
     verdict: JsonObject
 
 
-async def paces_of(log: Log, task: str) -> tuple[str, list[Pace]]:
-    """Return the agent of a task, and its events.
+async def paces_of(
+    log: Log, task: str, until: int = sys.maxsize
+) -> tuple[str, list[Pace], TaskFold | None]:
+    """Return the agent of a task, its events, and how it stood as of a sequence of the log.
 
     Raises:
         TaskNotFound: there is none.
@@ -123,16 +126,20 @@ async def paces_of(log: Log, task: str) -> tuple[str, list[Pace]]:
     except InvalidInput:
         raise TaskNotFound("there is no such task") from None
     for last in await log.latest(f"evt.*.{place}"):
-        agent = subjects.parse(last.subject).agent
-        paces = await walk(log, agent, task)
-        if any(pace.after is not None for pace in paces):
-            return agent, paces
+        agent, found, there = subjects.parse(last.subject).agent, list[Pace](), False
+        then: TaskFold | None = None
+        async for pace in walk(log, agent, task):
+            there = there or pace.after is not None
+            then = pace.after if pace.record.sequence <= until else then
+            found.append(pace._replace(after=None))
+        if there:
+            return agent, found, then
     raise TaskNotFound("there is no such task")
 
 
 async def timeline(log: Log, given: TimelineArguments) -> Timeline:
     """Tell a task event by event: what led to each, and what it changed."""
-    agent, paces = await paces_of(log, given.task)
+    agent, paces, _ = await paces_of(log, given.task)
     asked = ("timeline", given.task)
     [at] = read_cursor(given.page_token, asked, 1) if given.page_token else ("0",)
     if not at.isdecimal():
@@ -164,11 +171,10 @@ def _moment(pace: Pace) -> Moment:
 
 async def state(log: Log, given: StateArguments) -> State:
     """Tell how a task stood as of a sequence of the log."""
-    agent, paces = await paces_of(log, given.task)
-    past = [pace for pace in paces if pace.record.sequence <= given.sequence]
-    if not past or past[-1].after is None:
+    agent, _, then = await paces_of(log, given.task, given.sequence)
+    if then is None:
         raise TaskNotFound("there was no such task then")
-    view = await inline_task(log, past[-1].after.view())
+    view = await inline_task(log, then.view())
     return State(agent=agent, sequence=given.sequence, task=view)
 
 

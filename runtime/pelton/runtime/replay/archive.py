@@ -1,9 +1,10 @@
 """Session files (`x.pelton`): a conversation to carry about, in which every change is noticed.
 
-One JSON object a line, in this order: a header, the records as the log has them, the blobs, and a
-manifest with the SHA-256 of each. The digest of the manifest stands for the whole. Whoever noted it
-elsewhere knows this very file again; without that, `verify` still sees whatever was altered, taken
-out, added or moved by one who does not rewrite the manifest too, and what no longer fits together.
+One JSON object a line, in this order: a header, the records as the log has them, the blobs, wrapped
+keys of what is sealed if these were asked for, and a manifest with the SHA-256 of each. The digest
+of the manifest stands for the whole. Whoever noted it elsewhere knows this very file again; without
+that, `verify` still sees whatever was altered, taken out, added or moved by one who does not
+rewrite the manifest too, and what no longer fits together.
 """
 
 from __future__ import annotations
@@ -96,12 +97,25 @@ class BlobLine(msgspec.Struct, frozen=True, kw_only=True, tag="blob"):
         return cls(sha256=name, data=base64.b64encode(data).decode())
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """The SHA-256 of the header's line, and in order of each record's and each blob's."""
+class KeyLine(msgspec.Struct, frozen=True, kw_only=True, tag="key"):
+    """A key of sealed content by its name, wrapped for the holder of a file of keys, in base64."""
+
+    name: str
+    wrapped: str
+
+    @classmethod
+    def of(cls, name: str, wrapped: bytes) -> Self:
+        """Return a wrapped key as a line."""
+        return cls(name=name, wrapped=base64.b64encode(wrapped).decode())
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The SHA-256 of the header's line, and in order of each record's, each blob's and key's."""
 
     header: str
     records: tuple[str, ...]
     blobs: tuple[str, ...]
+    keys: tuple[str, ...] = ()
 
 
 class _Last(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,25 +124,30 @@ class _Last(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Opened(NamedTuple):
-    """What a file holds; `digest` stands for all of it."""
+    """What a file holds; `digest` stands for all of it, `keys` are wrapped."""
 
     header: Header
     session: Session
     digest: str
+    keys: Mapping[str, bytes]
 
 
-def pack(header: Header, session: Session) -> tuple[bytes, str]:
-    """Return the bytes of a session file, and its digest."""
+def pack(
+    header: Header, session: Session, keys: Mapping[str, bytes] | None = None
+) -> tuple[bytes, str]:
+    """Return the bytes of a session file, and its digest; `keys` are wrapped."""
     first = encode(header)
     records = [encode(RecordLine.of(record)) for record in session.records]
     blobs = [encode(BlobLine.of(*each)) for each in sorted(session.blobs.items())]
+    wrapped = [encode(KeyLine.of(*each)) for each in sorted((keys or {}).items())]
     manifest = Manifest(
         header=digest(first),
         records=tuple(map(digest, records)),
         blobs=tuple(map(digest, blobs)),
+        keys=tuple(map(digest, wrapped)),
     )
     whole = digest(encode(manifest))
-    lines = [first, *records, *blobs, encode(_Last(manifest=manifest, digest=whole))]
+    lines = [first, *records, *blobs, *wrapped, encode(_Last(manifest=manifest, digest=whole))]
     return b"".join(line + b"\n" for line in lines), whole
 
 
@@ -163,8 +182,8 @@ def open_file(path: Path) -> Opened:
 
 _header: Final = msgspec.json.Decoder(Header)
 _last: Final = msgspec.json.Decoder(_Last)
-_line: Final[msgspec.json.Decoder[RecordLine | BlobLine]] = msgspec.json.Decoder(
-    RecordLine | BlobLine
+_line: Final[msgspec.json.Decoder[RecordLine | BlobLine | KeyLine]] = msgspec.json.Decoder(
+    RecordLine | BlobLine | KeyLine
 )
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, binascii.Error, PeltonError)
 
@@ -180,17 +199,21 @@ def _read(data: bytes) -> tuple[Opened | None, list[str]]:
         return None, ["it is no session file, or its first or last line is damaged"]
     if header.format != FORMAT:
         return None, [f"its format is {header.format[:40]!r}, and this pelton reads {FORMAT!r}"]
-    records, blobs, wrong = list[Record](), dict[str, bytes](), list[str]()
+    records, wrong = list[Record](), list[str]()
+    blobs, keys = dict[str, bytes](), dict[str, bytes]()
     for number, line in enumerate(lines[1:-1], 2):
         try:
             each = _line.decode(line)
-            if isinstance(each, RecordLine):
-                records.append(each.record)
-            else:
-                blobs[each.sha256] = base64.b64decode(each.data, validate=True)
+            match each:
+                case RecordLine():
+                    records.append(each.record)
+                case BlobLine():
+                    blobs[each.sha256] = base64.b64decode(each.data, validate=True)
+                case KeyLine():
+                    keys[each.name] = base64.b64decode(each.wrapped, validate=True)
         except _UNREADABLE:
             wrong.append(f"line {number} cannot be read")
-    return Opened(header, Session(records, blobs), last.digest), wrong
+    return Opened(header, Session(records, blobs), last.digest, keys), wrong
 
 
 def _check(data: bytes, found: Opened | None, noted: str) -> Iterator[str]:
@@ -205,7 +228,7 @@ def _check(data: bytes, found: Opened | None, noted: str) -> Iterator[str]:
         yield "this is another file than the one whose digest was noted"
     if digest(header) != last.manifest.header:
         yield "the header was altered"
-    yield from _lines(body, [*last.manifest.records, *last.manifest.blobs])
+    yield from _lines(body, [*last.manifest.records, *last.manifest.blobs, *last.manifest.keys])
     yield from _blobs(found.session)
     yield from _chains(found.session)
 
@@ -278,5 +301,6 @@ def summary(found: Opened) -> Mapping[str, Any]:
         "contexts": [{"agent": agent, "context": id_} for agent, id_ in session.contexts],
         "records": len(session.records),
         "blobs": len(session.blobs),
+        "keys": len(found.keys),
         "digest": found.digest,
     }

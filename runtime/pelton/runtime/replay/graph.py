@@ -225,7 +225,10 @@ def _open(task: TaskFold) -> Iterable[str]:
 def dot(found: Graph) -> list[str]:
     """Return a graph in the language of Graphviz."""
     lines = ["digraph conversation {", "  node [shape=box];"]
-    lines += [f"  {_quoted(n.task)} [label={_quoted(_label(n))}];" for n in found.nodes]
+    lines += [
+        f"  {_quoted(node.task)} [label={_quoted(chr(10).join(_label(found, node)))}];"
+        for node in found.nodes
+    ]
     lines += [
         f"  {_quoted(e.task)} -> {_quoted(e.child)} [label={_quoted(f'{e.key} {e.state}')}];"
         for e in found.edges
@@ -237,7 +240,10 @@ def mermaid(found: Graph) -> list[str]:
     """Return a graph in the language of Mermaid."""
     names = {node.task: f"t{number}" for number, node in enumerate(found.nodes)}
     lines = ["flowchart TD"]
-    lines += [f'  {names[n.task]}["{_entity(_label(n))}"]' for n in found.nodes]
+    lines += [
+        f'  {names[node.task]}["{"<br/>".join(map(_entity, _label(found, node)))}"]'
+        for node in found.nodes
+    ]
     lines += [
         f'  {names[e.task]} -->|"{_entity(f"{e.key} {e.state}")}"| {names[e.child]}'
         for e in found.edges
@@ -245,9 +251,26 @@ def mermaid(found: Graph) -> list[str]:
     return lines
 
 
-def _label(node: Node) -> str:
+def _label(found: Graph, node: Node) -> list[str]:
     state = node.state.removeprefix("TASK_STATE_").lower().replace("_", "-")
-    return f"{node.agent}: {state or 'elsewhere'}"
+    lines = [f"{node.agent}: {state or 'elsewhere'}", taken(found.branch(node.task), node.seconds)]
+    return [line for line in lines if line]
+
+
+def taken(took: Took, seconds: float) -> str:
+    """Return in words what a branch took, and how long its first task: nothing if that is all."""
+    if not took.turns:
+        return ""
+    counts = {"turns": took.turns, "steps": took.steps}
+    parts = [f"{count} {name if count != 1 else name[:-1]}" for name, count in counts.items()]
+    if took.tasks > 1:
+        parts.insert(0, f"{took.tasks} tasks")
+    parts.append(f"{seconds:.3f} s")
+    if took.tokens:
+        parts.append(f"{took.tokens} tokens")
+    if took.cost:
+        parts.append(f"cost {took.cost:g}")
+    return ", ".join(parts)
 
 
 def _quoted(text: str) -> str:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Mapping
+import heapq
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -36,7 +37,6 @@ from pelton.events.ids import context_of
 from pelton.events.redact import STANDARD, Redactor
 from pelton.events.retries import NEVER, Retry
 from pelton.events.turns import Delegated
-from pelton.events.upcast import decode_commit
 from pelton.runtime.agents import Agent
 from pelton.runtime.aggregates import agents_of, schedules_of
 from pelton.runtime.assignment import Assignment, Host
@@ -51,7 +51,7 @@ from pelton.runtime.recorder import Closed, Recorder
 from pelton.runtime.remote import Remotes
 from pelton.runtime.replay.course import Course
 from pelton.runtime.replay.guard import no_effects
-from pelton.runtime.replay.script import Entry, Script, entries_of, origin_of, scripts, written
+from pelton.runtime.replay.script import Entry, Script, Written, origin_of, scripts, written
 from pelton.runtime.replay.session import Session, check_keys, keys_in
 from pelton.runtime.replay.still import StillLoop
 from pelton.runtime.replay.verdict import Turned, Verdict
@@ -130,8 +130,9 @@ class _Loop(StillLoop):
     @property
     def next_time(self) -> float:
         """The time at which something is due."""
-        times = (when for when, _, timer in self._timers if not timer.cancelled())
-        return min(times, default=float("inf"))
+        while self._timers and self._timers[0][2].cancelled():
+            heapq.heappop(self._timers)
+        return self._timers[0][0] if self._timers else float("inf")
 
     def _run_once(self) -> None:
         stopping = getattr(self, "_stopping")  # noqa: B009  private
@@ -339,26 +340,28 @@ async def _played(
     writer = Writer(log, msgspec.structs.replace(script.before, head=head), world=world)
     attempt = _Again(script, _lenient(agent, script.before.agent), writer, _host(log, world))
     course, over = Course(script), loop.create_future()
-    seen, moved = head, loop.time()
+    said, moved = Written(script), loop.time()
+    seen = len(server.log)  # memories lie there too, so this is not the context's head
 
-    def said() -> list[Entry]:
-        stored = [each.record for each in server.log[head:]]
-        return entries_of([(e.sequence, decode_commit(e.data)) for e in stored], script)
+    def take() -> Sequence[Entry]:
+        nonlocal seen
+        new, seen = server.log[seen:], len(server.log)
+        return said.take(each.record for each in new)
 
     def look() -> None:
         """See how far it has come, and let come what is to come."""
-        nonlocal seen, moved
+        nonlocal moved
         if over.done():
             return
         if len(server.log) > seen:
-            seen, moved = len(server.log), loop.time()
-            course.compare(said())
+            moved = loop.time()
+            course.compare(take())
         due = course.due() if course.divergence is None else []
         for entry in due:
             moved = loop.time()
             attempt.take(entry)
         if not due and course.waits and loop.next_time - moved > PATIENCE:
-            course.stop(said())
+            course.stop(said.entries)
         if course.divergence is not None or not course.waits:
             over.set_result(None)
 
@@ -369,5 +372,6 @@ async def _played(
     loop.idle = _nothing
     await attempt.end(running)
     if course.divergence is None:
-        course.conclude(said(), written(script.before, writer.state, script.task_id))
+        take()
+        course.conclude(said.entries, written(script.before, writer.state, script.task_id))
     return course

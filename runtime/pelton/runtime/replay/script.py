@@ -189,7 +189,11 @@ class _Turn:
             opening=opening,
             cause=self.commit,
             deadline=self.started.deadline,
-            entries=tuple(_entries(mine, ending, one=attempts == 1, within=within)),
+            entries=tuple(
+                _Entries(one=attempts == 1, within=within).take(
+                    mine[: -_closing(mine)] if ending == "cut" else mine
+                )
+            ),
             attempts=attempts,
             ending=ending,
             artifacts=written(self.before, after, self.started.task_id),
@@ -257,41 +261,41 @@ def piece(event: AnyEvent) -> str:
     return event.artifact_id if isinstance(event, TaskArtifactWithdrawn) else ""
 
 
-def _entries(
-    events: Sequence[tuple[AnyEvent, int, Commit]],
-    ending: str,
-    *,
-    one: bool,
-    within: frozenset[str],
-) -> Iterator[Entry]:
-    """Yield the entries of a turn's events; with `one`, it took one attempt alone."""
-    doubts = {
-        event.message.message_id
-        for event, _, _ in events
-        if isinstance(event, QuestionAsked) and event.key.startswith(UNASKED)
-    }
-    doubts |= {
-        event.value
-        for event, _, _ in events
-        if isinstance(event, ValueRecorded) and event.key.startswith(f"say:{TOOL}")
-    }
-    begun: set[str] = set()
-    counts: Counter[tuple[str, ...]] = Counter()
-    kept = events[: -_closing(events)] if ending == "cut" else events
-    said = {_progress(event): at for at, (event, _, _) in enumerate(kept) if _progress(event)}
-    for at, (event, sequence, commit) in enumerate(kept):
-        if _of_process(event, doubts) or (piece(event) and (not one or piece(event) in within)):
-            continue
-        if not one and _progress(event) and said[_progress(event)] != at:
-            continue  # a later attempt has said something else in its place
-        if isinstance(event, StepStarted):
-            if event.key in begun:
-                continue  # a later attempt has begun it once more
-            begun.add(event.key)
-        if isinstance(event, StepFailed):
-            begun.discard(event.key)
-        beside = tuple(e for e, _, c in kept[at + 1 : at + 2] if c is commit and _resumes(e))
-        yield _entry(event, sequence, commit, counts, beside)
+class _Entries:
+    """Makes entries of a turn's events, commit by commit; with `one`, it took one attempt alone."""
+
+    def __init__(self, *, one: bool, within: frozenset[str]) -> None:
+        self._one, self._within = one, within
+        self._doubts: set[str] = set()
+        self._begun: set[str] = set()
+        self._counts: Counter[tuple[str, ...]] = Counter()
+
+    def take(self, events: Sequence[tuple[AnyEvent, int, Commit]]) -> Iterator[Entry]:
+        """Yield the entries of the events that come next."""
+        self._doubt(event for event, _, _ in events)
+        said = {_progress(event): at for at, (event, _, _) in enumerate(events) if _progress(event)}
+        for at, (event, sequence, commit) in enumerate(events):
+            if _of_process(event, self._doubts):
+                continue
+            if piece(event) and (not self._one or piece(event) in self._within):
+                continue
+            if not self._one and _progress(event) and said[_progress(event)] != at:
+                continue  # a later attempt has said something else in its place
+            if isinstance(event, StepStarted):
+                if event.key in self._begun:
+                    continue  # a later attempt has begun it once more
+                self._begun.add(event.key)
+            if isinstance(event, StepFailed):
+                self._begun.discard(event.key)
+            beside = tuple(e for e, _, c in events[at + 1 : at + 2] if c is commit and _resumes(e))
+            yield _entry(event, sequence, commit, self._counts, beside)
+
+    def _doubt(self, events: Iterable[AnyEvent]) -> None:
+        for event in events:
+            if isinstance(event, QuestionAsked) and event.key.startswith(UNASKED):
+                self._doubts.add(event.message.message_id)
+            if isinstance(event, ValueRecorded) and event.key.startswith(f"say:{TOOL}"):
+                self._doubts.add(event.value)
 
 
 def _of_process(event: AnyEvent, doubts: set[str]) -> bool:
@@ -335,14 +339,27 @@ def _closing(events: Sequence[tuple[AnyEvent, int, Commit]]) -> int:
     return 3 if len(events) > 2 and isinstance(events[-3][0], TaskDeadLettered) else 2
 
 
-def entries_of(commits: Iterable[tuple[int, Commit]], script: Script) -> list[Entry]:
-    """Return the entries of what a re-run of a script has written."""
-    skip = len(script.opening)
-    events = [
-        (each.event, sequence, commit) for sequence, commit in commits for each in recorded(commit)
-    ]
-    one = script.attempts == 1
-    return list(_entries(events[skip:], "agent", one=one, within=script.within))
+class Written:
+    """What a re-run of a script has written so far, as entries."""
+
+    def __init__(self, script: Script) -> None:
+        self.entries: list[Entry] = []
+        self._opening = len(script.opening)
+        self._of = _Entries(one=script.attempts == 1, within=script.within)
+
+    def take(self, records: Iterable[Record]) -> Sequence[Entry]:
+        """Take in the commits that came next, and return their entries."""
+        commits = [(each.sequence, decode_commit(each.data)) for each in records]
+        events = [
+            (each.event, sequence, commit)
+            for sequence, commit in commits
+            for each in recorded(commit)
+        ]
+        opening = min(self._opening, len(events))
+        self._opening -= opening
+        found = list(self._of.take(events[opening:]))
+        self.entries += found
+        return found
 
 
 def _entry(

@@ -99,7 +99,7 @@ function Body({ route, overview }) {
     <main tabindex="-1">
       ${context
         ? html`<${Opened} key=${`${page} ${route.fork} ${context}`} route=${route} />`
-        : html`<${Empty} title="Nothing is looked at">Choose a ${noun}, or press <kbd>/</kbd> to search.<//>`}
+        : html`<${Empty} title=${`Choose a ${noun}`}>or press <kbd>/</kbd> to search, <kbd>?</kbd> for all keys.<//>`}
     </main>
   </div>`;
 }

@@ -42,7 +42,7 @@ function Forks() {
   if (!found.items.length) return html`<${Empty} title="No forks yet">Choose an entry of a conversation, and <b>Fork here</b>; or name two tasks above.<//>`;
   return html`<div class="ledger"><h2>Forks</h2><ul class="cards">${found.items.map((each) => html`<li class="card" key=${each.id}>
     <p class="facts"><a href=${elsewhere({ page: "compare", left: each.original, leftFork: each.of, right: each.task, rightFork: each.id })}>beside its original</a><a href=${elsewhere({ context: each.context, fork: each.id })}>the fork alone</a><${State} state=${each.state} /><time title=${each.time}>${ago(each.time, Date.now())}</time></p>
-    <p>${each.changed.join(", ") || "nothing otherwise"} <span class="quiet">in <code title=${each.original}>${brief(each.original)}</code> ${each.sequence ? `after #${each.sequence}${each.event ? `/${each.event}` : ""}` : "before its first turn"}</span></p>
+    <p>${each.changed.join(", ") || "nothing otherwise"} <span class="quiet">in ${each.of && "a fork of "}<code title=${each.original}>${brief(each.original)}</code> ${each.sequence ? `after #${each.sequence}${each.event ? `/${each.event}` : ""}` : "before its first turn"}</span></p>
   </li>`)}</ul></div>`;
 }
 

@@ -136,7 +136,9 @@ export function Conversation({ route }) {
 function Head({ view, route }) {
   const [task] = view.tasks;
   const left = route.task || task?.id;
-  const beside = { page: "compare", left, ...(route.fork && { right: left, rightFork: route.fork }) };
+  const { fork } = view;
+  const same = !fork || (route.task && route.task !== fork.task);
+  const beside = { page: "compare", left: same ? left : fork.original, ...(route.fork && { leftFork: fork?.of ?? "", right: same ? left : fork.task, rightFork: route.fork }) };
   const agents = [...new Set(view.members.map((each) => each.agent))];
   return html`<header class="head">
     <a class="back" href=${elsewhere({})} aria-label="All conversations">‹</a>
@@ -149,6 +151,7 @@ function Head({ view, route }) {
         <span>${lasting(view.last - view.first)}</span>
         <code title=${view.id}>${brief(view.id)}</code>
         ${route.fork && html`<span class="state fork">fork</span>`}
+        ${fork?.changed.length > 0 && html`<span>${fork.changed.join(", ")}</span>`}
         ${task && html`<a href=${elsewhere(beside)}>${route.fork ? "Beside its original" : "Compare"}</a>`}
       </p>
     </div>

@@ -3,7 +3,7 @@
 import { brief, count, Empty, html, lasting, segment, State, Trouble, useFetched, words } from "./lib.js";
 import { go } from "./route.js";
 
-const WIDE = 232, HIGH = 92, ACROSS = 72, DOWN = 20;
+const WIDE = 232, HIGH = 92, ACROSS = 100, BEND = 32, DOWN = 20;
 
 /** Lays tasks out from left to right: each right of who asked it first, in the order of asking. */
 function layOut({ nodes, edges }) {
@@ -52,11 +52,13 @@ export function Graph({ view, route, cut }) {
 }
 
 function curve(from, to) {
-  const x = from.x + WIDE, y = from.y + HIGH / 2, end = to.y + HIGH / 2, half = (to.x - x) / 2;
-  return `M${x} ${y} C${x + half} ${y} ${to.x - half} ${end} ${to.x} ${end}`;
+  const x = from.x + WIDE, y = from.y + HIGH / 2, end = to.y + HIGH / 2, bent = to.x - ACROSS + BEND;
+  return to.x <= from.x
+    ? `M${from.x + WIDE / 2} ${y} L${to.x + WIDE / 2} ${end}`
+    : `M${x} ${y} C${bent - 4} ${y} ${x + 4} ${end} ${bent} ${end} H${to.x}`;
 }
 
-const Label = ({ edge, to }) => html`<button class="edge-label ${edge.state}" style=${{ left: `${to.x - ACROSS + 4}px`, top: `${to.y + HIGH / 2 - 22}px`, width: `${ACROSS - 8}px` }} title=${`${edge.key}, turn ${edge.turn}, at ${edge.sequence}`} onClick=${() => go({ at: { sequence: edge.sequence, place: 1 }, tab: "timeline" })}>${edge.state === "reported" ? edge.key : edge.state}</button>`;
+const Label = ({ edge, to }) => html`<button class="edge-label ${edge.state}" style=${{ left: `${to.x - ACROSS + BEND}px`, top: `${to.y + HIGH / 2 - 19}px`, width: `${ACROSS - BEND}px` }} title=${`${edge.key}, turn ${edge.turn}, at ${edge.sequence}`} onClick=${() => go({ at: { sequence: edge.sequence, place: 1 }, tab: "timeline" })}>${edge.state === "reported" ? edge.key : edge.state}</button>`;
 
 function Box({ each: { node, branch }, at, hue, chosen }) {
   const spent = ({ steps, tokens, cost }) => [

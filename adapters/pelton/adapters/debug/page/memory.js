@@ -30,7 +30,8 @@ export function Memories({ route, overview }) {
       </div>
     </div>
     ${failure && html`<${Trouble} failure=${failure} />`}
-    ${found.loaded && !found.items.length && !failure && html`<${Empty} title=${query ? "Nobody remembers that" : "Nothing is remembered yet"}>${!query && html`Agents do: <code>turn.memory.commit(…)</code>`}<//>`}
+    ${found.unsearched > 0 && html`<p class="warning" role="status">${found.unsearched === 1 ? "One memory is" : `${found.unsearched.toLocaleString("en")} memories are`} sealed, and not searched: the bridge has no keys.</p>`}
+    ${found.loaded && !found.items.length && !found.unsearched && !failure && html`<${Empty} title=${query ? "Nobody remembers that" : "Nothing is remembered yet"}>${!query && html`Agents do: <code>turn.memory.commit(…)</code>`}<//>`}
     <ul class="conversations memories">
       ${found.items.map((each) => html`<li key=${each.id}><a href=${elsewhere({ page: "memory", context: each.id })} class=${route.context === each.id ? "current" : ""}>
         <span class="text">${each.content || html`<em>forgotten</em>`}</span><span class="ago">${ago(each.time, Date.now())}</span>
@@ -122,7 +123,7 @@ export function Recollections({ view, route, cut }) {
       <p class="facts"><span><${Whose} each=${each} /></span><span class="state">${each.version ? `version ${each.version}` : "not there yet"}</span>${each.forgotten && html`<span class="state failed">forgotten</span>`}<span class="grow"></span>${!route.fork && html`<a href=${elsewhere({ page: "memory", context: each.id, until: until ? String(until) : "" })}>Why, and who else</a>`}</p>
       ${each.content && html`<pre class="said">${each.content}</pre>`}
       ${each.cause && html`<${Cause} cause=${each.cause} />`}
-      <p class="links"><span>here</span> ${each.touches.map((one) => html`<button class="link" onClick=${() => go({ tab: "timeline", at: { sequence: one.sequence, place: one.place } })}>${one.made ? "written" : "given"} <span class="data">#${one.sequence}</span></button> <span><span class="agent hue-${agents.indexOf(one.agent) % 6}">${one.agent}</span> v${one.version}</span> `)}</p>
+      <p class="links"><span>here</span> ${each.touches.map((one) => html`<span class="touch">${one.made ? "written by" : "given to"} <span class="agent hue-${agents.indexOf(one.agent) % 6}">${one.agent}</span>, version ${one.version}, <button class="link data" onClick=${() => go({ tab: "timeline", at: { sequence: one.sequence, place: one.place } })}>#${one.sequence}</button></span>`)}</p>
     </li>`)}
   </ul>${found.total > found.items.length && html`<p class="quiet">and ${found.total - found.items.length} more</p>`}</div>`;
 }

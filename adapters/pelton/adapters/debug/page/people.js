@@ -24,7 +24,7 @@ export function useList(path, query) {
           page = await get(path, { ...query, pageSize: SIZE, pageToken: page.nextPageToken }, leaving.signal);
           items.push(...page.items);
         } while (page.nextPageToken && items.length < shown.current);
-        keep({ items, next: page.nextPageToken, total: page.totalSize, loaded: true });
+        keep({ items, next: page.nextPageToken, total: page.totalSize, unsearched: page.unsearched ?? 0, loaded: true });
         fail(null);
       } catch (error) {
         if (!leaving.signal.aborted) fail(error);
@@ -67,8 +67,8 @@ function useAct() {
   return [state, run];
 }
 
-const Frame = ({ title, about, found, failure, more, empty, children }) => html`<section class="ledger">
-  <header><h1>${title}${found.loaded && html` <span class="quiet">${found.total.toLocaleString("en")}</span>`}</h1><p class="quiet">${about}</p></header>
+const Frame = ({ title, about, filter, found, failure, more, empty, children }) => html`<section class="ledger">
+  <header><h1>${title}${found.loaded && html` <span class="quiet">${found.total.toLocaleString("en")}</span>`}</h1><p class="quiet">${about}</p>${filter}</header>
   ${failure && html`<${Trouble} failure=${failure} />`}
   ${found.loaded && !found.items.length && !failure && html`<${Empty} title=${empty} />`}
   <ul class="cards">${children}</ul>
@@ -120,8 +120,8 @@ const Came = ({ state, what }) => html`
 export function DeadLetters() {
   const [redriven, show] = useState(false);
   const [found, failure, more] = useList("dead-letters", { redriven: redriven || "" });
-  const about = html`What failed for good without its agent's wish, the latest first. <label class="check"><input type="checkbox" checked=${redriven} onChange=${(event) => show(event.target.checked)} /> those too that were done again</label>`;
-  return html`<${Frame} title="Dead letters" about=${about} found=${found} failure=${failure} more=${more} empty="Nothing has failed for good">
+  const filter = html`<label class="check"><input type="checkbox" checked=${redriven} onChange=${(event) => show(event.target.checked)} /> those too that were done again</label>`;
+  return html`<${Frame} title="Dead letters" about="What failed for good without its agent's wish, the latest first." filter=${filter} found=${found} failure=${failure} more=${more} empty="Nothing has failed for good">
     ${found.items.map((each) => html`<${Letter} key=${`${each.agent} ${each.taskId} ${each.sequence}`} each=${each} />`)}
   <//>`;
 }
