@@ -11,7 +11,9 @@ from typing import NamedTuple
 import msgspec
 
 from pelton.events.commands import Command, SendMessage
+from pelton.events.commit import Commit
 from pelton.events.errors import DamagedRecord, PeltonError
+from pelton.events.events import TaskEvent
 from pelton.events.upcast import decode_command
 from pelton.projections import schema
 from pelton.projections.batch import Batch, Damage, Group, Stored
@@ -176,23 +178,17 @@ def _plan(
     """Return what a batch does to the tables as they are."""
     while True:
         contexts, waiting = _contexts(database, batch)
-        tasks = _tasks(database, _ids(batch, contexts))
+        read = {key: batch.groups[key].read() for key, row in contexts.items() if row.head}
+        tasks = _tasks(database, _ids(read.values()))
         write = Write(
             before=before,
             after=Position(batch.sequence, batch.hash),
             changes=Changes(contexts=contexts),
             damaged=list(batch.damaged),
         )
-        stopped = _fold(batch, tasks, write)
-        if not stopped:
+        undecided = _fold(batch, read, tasks, waiting, write)
+        if undecided is not None:
             break  # else once more, without the commit that does not fit
-    undecided: dict[str, list[_Undecided]] = {}
-    for key, group in batch.groups.items():
-        context = contexts[key]
-        if key in waiting or (group.commands and group.commands[-1][0] > context.handled):
-            left = _left(context, group, waiting.get(key, ()), write)
-            if left:
-                undecided[key] = left
     if undecided:
         _show(database, undecided, write)
     if batch.agents:
@@ -251,7 +247,7 @@ def _show(
         if isinstance(each.command, SendMessage) and each.command.data.redrives
     }
     current = _tasks(database, redriven | {id_ for _, id_, _ in messages})
-    current |= {(row.agent, row.id): row for row in changes.tasks}
+    current |= {(row.agent, row.id): row for row in changes.open}
     waited = [row.id for row in current.values() if row.waits]
     asked = changes.ledger.asked(database, waited) if waited else {}
     values = {"pairs": _json(messages), "undecided": UNDECIDED}
@@ -268,7 +264,7 @@ def _show(
         known = _of(context, redriven | {id_ for id_, _ in about}, current)
         before = {command for id_, command in about if {(key, command), (id_, command)} & decided}
         opened, said = show(context, known, asked, waiting, before)
-        changes.tasks += opened
+        changes.open += opened
         changes.messages += said
 
 
@@ -304,7 +300,7 @@ def _write(database: sqlite3.Connection, write: Write, *, safe: bool) -> None:
         if changes.dropped:
             database.execute(_FORGET_PIECES, (_json(changes.dropped),))
         put(database, schema.CONTEXTS, [row.cells() for row in changes.contexts.values()])
-        put(database, schema.TASKS, [row.cells() for row in changes.tasks])
+        put(database, schema.TASKS, changes.tasks + [row.cells() for row in changes.open])
         put(database, schema.MESSAGES, changes.messages)
         put(database, schema.PIECES, changes.pieces)
         put(database, schema.REJECTED, changes.rejected)
@@ -362,10 +358,15 @@ def _json(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _ids(batch: Batch, contexts: Mapping[str, ContextRow]) -> set[str]:
-    """Return the ids of the tasks that a batch goes on with: none in a new context."""
-    groups = (group for group in batch.groups.values() if contexts[group.key].head)
-    return {id_ for group in groups for id_ in group.tasks()}
+def _ids(read: Iterable[Iterable[tuple[int, Commit]]]) -> set[str]:
+    """Return the ids of the tasks that commits are about."""
+    return {
+        event.task_id
+        for commits in read
+        for _, commit in commits
+        for event in commit.data.events
+        if isinstance(event, TaskEvent)
+    }
 
 
 def _of(
@@ -376,25 +377,46 @@ def _of(
     return {id_: row for id_, row in found.items() if row and row.context_id == context.id}
 
 
-def _fold(batch: Batch, tasks: Mapping[tuple[str, str], TaskRow], write: Write) -> bool:
-    """Fold the commits of a batch; True if one did not fit, which the batch then is without."""
+def _fold(
+    batch: Batch,
+    read: dict[str, list[tuple[int, Commit]]],
+    tasks: Mapping[tuple[str, str], TaskRow],
+    waiting: Mapping[str, list[_Undecided]],
+    write: Write,
+) -> dict[str, list[_Undecided]] | None:
+    """Fold the commits of a batch and return the commands that wait after it.
+
+    Returns None if a commit did not fit, which the batch then is without. `read` holds those that
+    were read already, which are used up.
+    """
     changes = write.changes
-    for group in batch.groups.values():
-        context = changes.contexts[group.key]
+    undecided: dict[str, list[_Undecided]] = {}
+    for key, group in batch.groups.items():
+        context = changes.contexts[key]
         context.updated = group.last
-        if context.stopped:
-            continue
-        if group.commits:
-            known = _of(context, group.tasks(), tasks) if context.head else {}
+        known: dict[str, TaskRow] = {}
+        if not context.stopped:
+            commits = read.pop(key, None)
+            if commits is None:
+                commits = group.read()
+            else:
+                known = _of(context, _ids([commits]), tasks)
             try:
-                fold(changes, context, known, group.commits)
+                fold(changes, context, known, commits)
             except Stopped as stopped:
                 group.stop(stopped.place, stopped.sequence, stopped.reason)
-                return True
-        if group.damage is not None:
-            context.stopped = group.damage.sequence
-            write.damaged.append(group.damage)
-    return False
+                return None
+            if group.damage is not None:
+                context.stopped = group.damage.sequence
+                write.damaged.append(group.damage)
+        if key in waiting or (group.commands and group.commands[-1][0] > context.handled):
+            left = _left(context, group, waiting.get(key, ()), write)
+            if left:
+                undecided[key] = left
+                changes.open += known.values()
+                continue
+        changes.tasks += [row.cells() for row in known.values()]
+    return undecided
 
 
 def _left(
