@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -120,8 +121,8 @@ class Write(msgspec.Struct):
 class Store:
     """The writing side of the read models; one at a time takes in records (`open_store`)."""
 
-    def __init__(self, database: Database, position: Position, *, safe: bool = True) -> None:
-        self._database, self._safe = database, safe
+    def __init__(self, database: Database, position: Position) -> None:
+        self._database = database
         self.position = position
 
     async def take(
@@ -138,7 +139,7 @@ class Store:
             PositionMoved: another writer was there; `position` is read anew.
             StoreUnusable: SQLite failed; the tables are as they were.
         """
-        before, safe = self.position, self._safe
+        before = self.position
 
         def work(database: sqlite3.Connection) -> Write | None:
             batch = Batch(before.sequence)
@@ -146,7 +147,7 @@ class Store:
             if not batch.records:
                 return None
             write = _plan(database, batch, before, said)
-            _write(database, write, safe=safe)
+            _commit(database, write)
             return write
 
         with translated():
@@ -165,8 +166,47 @@ class Store:
         with translated():
             self.position = await _position(self._database)
 
+
+class NewStore:
+    """Makes the read models in a file that nobody uses yet (`open_new`).
+
+    All is one transaction, and what one batch does is written while the next one is read: SQLite
+    needs no interpreter.
+    """
+
+    def __init__(self, database: Database, position: Position) -> None:
+        self._database, self._position = database, position
+        self._writing: asyncio.Task[None] | None = None
+
+    async def take(self, records: Iterable[Stored]) -> None:
+        """Take in consecutive records, after those that were taken in before.
+
+        Raises:
+            StoreUnusable: SQLite failed, and the file is of no use.
+        """
+        batch = Batch(self._position.sequence)
+        batch.add(records)
+        if not batch.records:
+            return
+        await self.written()
+        with translated():
+            write = self._database.run_here(
+                lambda database: _plan(database, batch, self._position, None)
+            )
+        self._position = write.after
+        self._writing = asyncio.create_task(
+            self._database.run(lambda database: _write(database, write)), name="store: write"
+        )
+
+    async def written(self) -> None:
+        """Wait until what was taken in is in the tables."""
+        if self._writing is not None:
+            with translated():
+                await self._writing
+
     async def finish(self) -> None:
-        """Complete a store that was opened as not safe."""
+        """Complete the file."""
+        await self.written()
         with translated():
             await make_indexes(self._database)
             await self._database.execute_fetchall("COMMIT")
@@ -281,41 +321,44 @@ def _agents(database: sqlite3.Connection, agents: Mapping[str, Cells]) -> list[C
     ]
 
 
-def _write(database: sqlite3.Connection, write: Write, *, safe: bool) -> None:
+def _commit(database: sqlite3.Connection, write: Write) -> None:
     """Do what a batch does to the tables, all or nothing."""
-    changes = write.changes
     try:
-        if safe:
-            database.execute("BEGIN IMMEDIATE")
-        if not database.execute(_ADVANCE, (*write.after, *write.before)).fetchall():
-            raise PositionMoved("the read models were moved on by another process")
-        if write.shown:
-            shown = {"pairs": _json(write.shown), "undecided": UNDECIDED}
-            database.execute(_FORGET_TASKS, shown)
-            database.execute(_FORGET_MESSAGES, shown)
-        if write.decided:
-            database.execute(_FORGET_PENDING, (_json(write.decided),))
-        if write.mended:
-            database.execute(_FORGET_DAMAGE, (_json(write.mended),))
-        if changes.dropped:
-            database.execute(_FORGET_PIECES, (_json(changes.dropped),))
-        put(database, schema.CONTEXTS, [row.cells() for row in changes.contexts.values()])
-        put(database, schema.TASKS, changes.tasks + [row.cells() for row in changes.open])
-        put(database, schema.MESSAGES, changes.messages)
-        put(database, schema.PIECES, changes.pieces)
-        put(database, schema.REJECTED, changes.rejected)
-        put(database, schema.TAKEN, changes.taken)
-        changes.ledger.write(database)
-        put(database, schema.PENDING, write.pending)
-        put(database, schema.AGENTS, write.agents)
-        write.memories.write(database)
-        put(database, schema.DAMAGED, [msgspec.structs.astuple(each) for each in write.damaged])
-        if safe:
-            database.execute("COMMIT")
+        database.execute("BEGIN IMMEDIATE")
+        _write(database, write)
+        database.execute("COMMIT")
     except BaseException:
         with suppress(sqlite3.OperationalError):  # there may be none, just before and after
             database.execute("ROLLBACK")
         raise
+
+
+def _write(database: sqlite3.Connection, write: Write) -> None:
+    """Do what a batch does to the tables, within a transaction."""
+    changes = write.changes
+    if not database.execute(_ADVANCE, (*write.after, *write.before)).fetchall():
+        raise PositionMoved("the read models were moved on by another process")
+    if write.shown:
+        shown = {"pairs": _json(write.shown), "undecided": UNDECIDED}
+        database.execute(_FORGET_TASKS, shown)
+        database.execute(_FORGET_MESSAGES, shown)
+    if write.decided:
+        database.execute(_FORGET_PENDING, (_json(write.decided),))
+    if write.mended:
+        database.execute(_FORGET_DAMAGE, (_json(write.mended),))
+    if changes.dropped:
+        database.execute(_FORGET_PIECES, (_json(changes.dropped),))
+    put(database, schema.CONTEXTS, [row.cells() for row in changes.contexts.values()])
+    put(database, schema.TASKS, changes.tasks + [row.cells() for row in changes.open])
+    put(database, schema.MESSAGES, changes.messages)
+    put(database, schema.PIECES, changes.pieces)
+    put(database, schema.REJECTED, changes.rejected)
+    put(database, schema.TAKEN, changes.taken)
+    changes.ledger.write(database)
+    put(database, schema.PENDING, write.pending)
+    put(database, schema.AGENTS, write.agents)
+    write.memories.write(database)
+    put(database, schema.DAMAGED, [msgspec.structs.astuple(each) for each in write.damaged])
 
 
 @asynccontextmanager
@@ -330,16 +373,23 @@ async def open_private(*, in_memory: bool = False) -> AsyncGenerator[tuple[Store
 
 
 @asynccontextmanager
-async def open_store(path: Path, *, safe: bool = True) -> AsyncGenerator[Store]:
-    """Open the read models for writing; see `connect`.
+async def open_store(path: Path) -> AsyncGenerator[Store]:
+    """Open the read models for writing; see `connect`."""
+    async with connect(path, write=True) as database:
+        yield Store(database, await _position(database))
 
-    What is not `safe` is one transaction, faster, and of no use until it is finished.
-    """
-    async with connect(path, write=True, safe=safe) as database:
-        if not safe:
-            await drop_indexes(database)
-            await database.execute_fetchall("BEGIN IMMEDIATE")
-        yield Store(database, await _position(database), safe=safe)
+
+@asynccontextmanager
+async def open_new(path: Path) -> AsyncGenerator[NewStore]:
+    """Open a new file for making the read models anew; it is of no use until it is finished."""
+    async with connect(path, write=True, safe=False) as database:
+        await drop_indexes(database)
+        await database.execute_fetchall("BEGIN IMMEDIATE")
+        store = NewStore(database, await _position(database))
+        try:
+            yield store
+        finally:
+            await store.written()
 
 
 async def position_in(path: Path) -> Position:

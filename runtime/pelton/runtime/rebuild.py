@@ -16,12 +16,12 @@ from typing import Final, NamedTuple
 
 from pelton.projections.database import delete, put_in_place
 from pelton.projections.dump import Digest, digest
-from pelton.projections.store import open_store
+from pelton.projections.store import open_new
 from pelton.runtime.clock import RealWorld, World
 from pelton.runtime.log import Log, LogRegressed, Record
 
-BATCH: Final = 500
-"""Records that are taken in at once: few, so that what is made of them stays in the cache."""
+BATCH: Final = 2000
+"""Records that are taken in at once."""
 
 
 class Progress(NamedTuple):
@@ -108,7 +108,7 @@ async def build(
     began, done = world.monotonic(), 0
     with _without_collections():
         async with (
-            open_store(path, safe=False) as store,
+            open_new(path) as store,
             aclosing(_batches(log, upto)) as batches,
         ):
             async for batch in batches:
@@ -128,9 +128,9 @@ async def _batches(log: Log, upto: int) -> AsyncGenerator[list[Record]]:
             gathered += records
             if gathered and gathered[-1].sequence >= upto:
                 break
-            if len(gathered) >= BATCH:
-                yield gathered
-                gathered = []
+            while len(gathered) >= BATCH:
+                yield gathered[:BATCH]
+                del gathered[:BATCH]
     while gathered and gathered[-1].sequence > upto:
         gathered.pop()
     if gathered:
