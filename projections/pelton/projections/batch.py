@@ -11,7 +11,7 @@ from pelton.events import subjects
 from pelton.events.commit import Commit
 from pelton.events.envelope import digest
 from pelton.events.errors import DamagedRecord, InvalidInput, PeltonError
-from pelton.events.events import AgentRegistered, TaskEvent
+from pelton.events.events import AgentRegistered
 from pelton.events.upcast import decode_commit
 from pelton.projections.rows import Cells, text
 

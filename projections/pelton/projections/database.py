@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final, TypeVar, cast
 import aiosqlite
 
 from pelton.events.errors import PeltonError
-from pelton.projections.schema import INDEXES, MIGRATIONS, Migration, Table
+from pelton.projections.schema import MIGRATIONS, Migration, Table
 
 BUSY: Final = 10.0
 """Seconds to wait for another process that is writing to the file."""
@@ -130,12 +130,11 @@ async def connect(
                 await _use_wal(database)
                 await database.execute_fetchall("PRAGMA synchronous = NORMAL")
                 await database.execute_fetchall(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT}")
-                if write:
-                    await database.execute_fetchall(f"PRAGMA cache_size = -{_CACHE}")
             else:
                 await database.execute_fetchall("PRAGMA journal_mode = OFF")
                 await database.execute_fetchall("PRAGMA synchronous = OFF")
-                await database.execute_fetchall("PRAGMA cache_size = -65536")
+            if write:
+                await database.execute_fetchall(f"PRAGMA cache_size = -{_CACHE}")
             await migrate(database, migrations)
             if not write:
                 await database.execute_fetchall("PRAGMA query_only = ON")
@@ -232,18 +231,6 @@ def put(
             cells = list(chain.from_iterable(rows[start : start + size]))
             database.execute(_insert(table, size, add=add), cells)
             start += size
-
-
-async def drop_indexes(database: aiosqlite.Connection) -> None:
-    """Drop what `make_indexes` makes: many rows go in cheaper without."""
-    for name in INDEXES:
-        await database.execute_fetchall(f"DROP INDEX IF EXISTS {name}")
-
-
-async def make_indexes(database: aiosqlite.Connection) -> None:
-    """Make the indexes that are not there."""
-    for name, what in INDEXES.items():
-        await database.execute_fetchall(f"CREATE INDEX IF NOT EXISTS {name} ON {what}")
 
 
 async def put_in_place(new: Path, live: Path, *, linked: bool = True) -> None:

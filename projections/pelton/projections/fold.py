@@ -19,7 +19,6 @@ from pelton.events.context import REDRIVEN
 from pelton.events.errors import DamagedRecord, IllegalTransition, PeltonError
 from pelton.events.event import Event
 from pelton.events.events import (
-    AnyEvent,
     AttemptEnded,
     CommandRejected,
     DelegationAccepted,
@@ -57,7 +56,7 @@ class Changes(msgspec.Struct):
     contexts: dict[str, ContextRow] = {}
     tasks: list[Cells] = []
     open: list[TaskRow] = []
-    """Tasks of contexts in which commands wait, which have yet to show."""
+    """Those of contexts in which commands wait, which have yet to show."""
     messages: list[Cells] = []
     pieces: list[Cells] = []
     rejected: list[Cells] = []
