@@ -21,7 +21,7 @@ from pelton.projections.database import (
 from pelton.projections.dump import digest
 from pelton.projections.read import open_read_models
 from pelton.projections.schema import MIGRATIONS, TABLES, Migration
-from pelton.projections.store import open_store
+from pelton.projections.store import open_new, open_store
 from tests.stories import Story
 
 
@@ -186,7 +186,7 @@ async def test_contents_are_replaced_under_those_who_read(tmp_path: Path) -> Non
     async with open_store(live) as store, open_read_models(live) as models:
         await store.take(story.tape.records[:1])
         assert (await models.position()).sequence == 1
-        async with open_store(new, safe=False) as built:
+        async with open_new(new) as built:
             await built.take(story.tape.records)
             await built.finish()
 
@@ -206,7 +206,7 @@ async def test_a_file_is_put_where_there_is_none(tmp_path: Path, left: str) -> N
     live, new = tmp_path / "models.db", tmp_path / "new.db"
     if left:
         (tmp_path / left).write_bytes(b"")
-    async with open_store(new, safe=False) as built:
+    async with open_new(new) as built:
         await built.take(told().tape.records)
         await built.finish()
 
@@ -222,7 +222,7 @@ async def test_a_file_is_put_where_there_is_none(tmp_path: Path, left: str) -> N
 async def test_a_damaged_file_is_replaced(tmp_path: Path) -> None:
     live, new = tmp_path / "models.db", tmp_path / "new.db"
     live.write_bytes(b"no database" * 1000)
-    async with open_store(new, safe=False) as built:
+    async with open_new(new) as built:
         await built.take(told().tape.records)
         await built.finish()
 

@@ -25,7 +25,7 @@ from pelton.events.upcast import decode_command
 from pelton.projections.database import Database, StoreUnusable, connect
 from pelton.projections.dump import Digest, digest
 from pelton.projections.read import TaskEntry, open_read_models
-from pelton.projections.store import Position, PositionMoved, Store, open_store
+from pelton.projections.store import Position, PositionMoved, Store, open_new, open_store
 from pelton.runtime.log import Record
 from tests.moves import histories
 from tests.stories import Story, Tape
@@ -43,6 +43,15 @@ async def build(path: Path, batches: Sequence[Sequence[Record]]) -> Digest:
     async with open_store(path) as store:
         for batch in batches:
             await store.take(batch)
+    return await digest(path)
+
+
+async def make(path: Path, batches: Sequence[Sequence[Record]]) -> Digest:
+    """Make a new file as a rebuild does, and return the digest."""
+    async with open_new(path) as store:
+        for batch in batches:
+            await store.take(batch)
+        await store.finish()
     return await digest(path)
 
 
@@ -158,20 +167,22 @@ def test_active_are_the_turns_that_have_begun_and_not_ended(
 def test_the_digest_depends_on_the_log_alone(
     history: tuple[Tape, Sequence[Story]], batches: Sequence[int], data: st.DataObject
 ) -> None:
-    """Any sizes of batches, and whatever is delivered again, give what one batch gives."""
+    """Any batches, whatever is delivered again, and making it anew, give what one batch gives."""
     tape, _ = history
     again = [
         tape.records[data.draw(st.integers(0, max(0, batch[0].sequence - 1))) : batch[-1].sequence]
         for batch in cut(tape.records, batches)
     ]
 
-    async def work(directory: Path) -> tuple[Digest, Digest]:
+    async def work(directory: Path) -> tuple[Digest, Digest, Digest]:
         whole = await build(directory / "whole.db", [tape.records])
-        return whole, await build(directory / "again.db", again)
+        repeated = await build(directory / "again.db", again)
+        return whole, repeated, await make(directory / "anew.db", again)
 
-    whole, repeated = in_directory(work)
+    whole, repeated, anew = in_directory(work)
 
     assert repeated == whole
+    assert anew == whole
     assert whole.sequence == len(tape.records)
 
 
@@ -300,6 +311,7 @@ async def test_after_a_damaged_commit_its_context_stands_still(tmp_path: Path, s
     for size in (1, 3, 100):
         path = tmp_path / f"{size}.db"
         digests.append(await build(path, cut(tape.records, [size])))
+        digests.append(await make(tmp_path / f"new-{size}.db", cut(tape.records, [size])))
     async with open_read_models(path) as models:
         contexts = {entry.id: entry for entry in (await models.contexts()).items}
         tasks = {entry.task.context_id: entry for entry in (await served(path)).values()}

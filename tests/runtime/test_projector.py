@@ -303,6 +303,7 @@ async def test_a_damaged_file_is_noticed_wherever_that_is_and_rebuilt(
         if at % (5 * 4096) == 0:  # each rebuild takes a while
             await rebuild(log, path)
             assert await digest(path) == before
+    await rebuild(log, path)
     async with open_store(path) as store, projecting(log, store) as projector:
         assert await projector.reached(len(tape.records), within=5)
 

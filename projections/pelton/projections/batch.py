@@ -11,7 +11,7 @@ from pelton.events import subjects
 from pelton.events.commit import Commit
 from pelton.events.envelope import digest
 from pelton.events.errors import DamagedRecord, InvalidInput, PeltonError
-from pelton.events.events import AgentRegistered, TaskEvent
+from pelton.events.events import AgentRegistered
 from pelton.events.upcast import decode_commit
 from pelton.projections.rows import Cells, text
 
@@ -60,28 +60,33 @@ class Told(msgspec.Struct, frozen=True, gc=False):
 
 
 class Group(msgspec.Struct):
-    """The records of one context in a batch. Nothing is read beyond a commit that is damaged."""
+    """The records of one context in a batch, by stream sequence, as they came.
+
+    Nothing is read beyond a commit that is damaged.
+    """
 
     key: str
     agent: str
     context_id: str
     first: int
     last: int = 0
-    commits: list[tuple[int, Commit]] = []
+    commits: list[tuple[int, bytes]] = []
     commands: list[tuple[int, bytes]] = []
     damage: Damage | None = None
 
-    def tasks(self) -> set[str]:
-        """Return the ids of the tasks that its commits are about."""
-        return {
-            event.task_id
-            for _, commit in self.commits
-            for event in commit.data.events
-            if isinstance(event, TaskEvent)
-        }
+    def read(self) -> list[tuple[int, Commit]]:
+        """Return its commits, decoded."""
+        commits: list[tuple[int, Commit]] = []
+        for place, (sequence, data) in enumerate(self.commits):
+            try:
+                commits.append((sequence, decode_commit(data)))
+            except DamagedRecord as error:
+                self.stop(place, sequence, error)
+                break
+        return commits
 
     def stop(self, place: int, sequence: int, reason: PeltonError) -> None:
-        """Leave out the commits from one on that does not fit."""
+        """Leave out the commits from one on that is damaged, or does not fit."""
         del self.commits[place:]
         self.damage = Damage.of(sequence, f"evt.{self.key}", reason)
 
@@ -105,7 +110,8 @@ class Batch(msgspec.Struct):
     def add(self, records: Iterable[Stored]) -> None:
         """Take in what those records hold that come after what is here.
 
-        Commands are not decoded yet: most are decided within the same batch.
+        Those of contexts are not decoded yet: most commands are decided within the same batch, and
+        a commit that is used as soon as it is read is still in the processor's cache.
         """
         groups, last = self.groups, self.sequence
         for record in records:
@@ -122,13 +128,7 @@ class Batch(msgspec.Struct):
                     continue
                 groups[key] = group
             group.last = sequence
-            if subject.startswith("cmd."):
-                group.commands.append((sequence, data))
-            elif group.damage is None:
-                try:
-                    group.commits.append((sequence, decode_commit(data)))
-                except DamagedRecord as error:
-                    group.damage = Damage.of(sequence, subject, error)
+            (group.commands if subject[0] == "c" else group.commits).append((sequence, data))
         self.sequence = last
 
     def _group(self, sequence: int, subject: str, data: bytes) -> Group | None:

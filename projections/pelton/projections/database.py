@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final, TypeVar, cast
 import aiosqlite
 
 from pelton.events.errors import PeltonError
-from pelton.projections.schema import INDEXES, MIGRATIONS, Migration, Table
+from pelton.projections.schema import MIGRATIONS, Migration, Table
 
 BUSY: Final = 10.0
 """Seconds to wait for another process that is writing to the file."""
@@ -75,22 +75,23 @@ def translated() -> Generator[None]:
 class Database(aiosqlite.Connection):
     """A connection to a file of read models; made by `connect`."""
 
-    inline = False
-    """Whether `run` works in the thread of the caller, who has nothing else to do meanwhile."""
-
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Return what `work` returns, which runs in the connection's thread as a whole.
 
-        One way to the thread and back costs more than most statements. Two threads that are both
-        busy cost more still, for one of them has the interpreter: hence `inline`.
+        One way to the thread and back costs more than most statements.
         """
-        if self.inline:
-            return work(self._conn)
         execute = cast(
             "Callable[..., Awaitable[T]]",
             self._execute,  # pyright: ignore[reportUnknownMemberType]
         )
         return await execute(work, self._conn)
+
+    def run_here(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Return what `work` returns, which runs in the caller's thread: nothing else may run.
+
+        Two threads that are both busy cost more than one, for one of them has the interpreter.
+        """
+        return work(self._conn)
 
 
 @asynccontextmanager
@@ -105,7 +106,7 @@ async def connect(
 
     Without a path it is one that nobody else sees, and gone when it is closed, or the process dies.
     Without `write` the connection refuses to change anything. Without `safe` a crash may leave
-    rubbish, and work is done inline: for files that are thrown away then.
+    rubbish, and work may be done in any thread: for files that are thrown away then.
 
     Raises:
         StoreUnusable: it is no SQLite file, or damaged.
@@ -124,18 +125,16 @@ async def connect(
         )
         async with connection as database:
             assert isinstance(database, Database)
-            database.inline = not safe
             await database.execute_fetchall("PRAGMA trusted_schema = OFF")
             if safe:
                 await _use_wal(database)
                 await database.execute_fetchall("PRAGMA synchronous = NORMAL")
                 await database.execute_fetchall(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT}")
-                if write:
-                    await database.execute_fetchall(f"PRAGMA cache_size = -{_CACHE}")
             else:
                 await database.execute_fetchall("PRAGMA journal_mode = OFF")
                 await database.execute_fetchall("PRAGMA synchronous = OFF")
-                await database.execute_fetchall("PRAGMA cache_size = -65536")
+            if write:
+                await database.execute_fetchall(f"PRAGMA cache_size = -{_CACHE}")
             await migrate(database, migrations)
             if not write:
                 await database.execute_fetchall("PRAGMA query_only = ON")
@@ -232,18 +231,6 @@ def put(
             cells = list(chain.from_iterable(rows[start : start + size]))
             database.execute(_insert(table, size, add=add), cells)
             start += size
-
-
-async def drop_indexes(database: aiosqlite.Connection) -> None:
-    """Drop what `make_indexes` makes: many rows go in cheaper without."""
-    for name in INDEXES:
-        await database.execute_fetchall(f"DROP INDEX IF EXISTS {name}")
-
-
-async def make_indexes(database: aiosqlite.Connection) -> None:
-    """Make the indexes that are not there."""
-    for name, what in INDEXES.items():
-        await database.execute_fetchall(f"CREATE INDEX IF NOT EXISTS {name} ON {what}")
 
 
 async def put_in_place(new: Path, live: Path, *, linked: bool = True) -> None:

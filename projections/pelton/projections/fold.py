@@ -19,7 +19,6 @@ from pelton.events.context import REDRIVEN
 from pelton.events.errors import DamagedRecord, IllegalTransition, PeltonError
 from pelton.events.event import Event
 from pelton.events.events import (
-    AnyEvent,
     AttemptEnded,
     CommandRejected,
     DelegationAccepted,
@@ -55,7 +54,9 @@ class Changes(msgspec.Struct):
     """What one batch changes, each row once. `dropped` goes before everything that is added."""
 
     contexts: dict[str, ContextRow] = {}
-    tasks: list[TaskRow] = []
+    tasks: list[Cells] = []
+    open: list[TaskRow] = []
+    """Those of contexts in which commands wait, which have yet to show."""
     messages: list[Cells] = []
     pieces: list[Cells] = []
     rejected: list[Cells] = []
@@ -81,144 +82,153 @@ def fold(
 ) -> None:
     """Take the commits of one context, in order with their stream sequences, into its rows.
 
-    `context` and `tasks`, which holds all tasks that the commits go on with, are changed in place;
-    what is new besides is added to `changes`.
+    `context` and `tasks`, which holds all tasks that the commits go on with, are changed in place,
+    and new tasks are added to these; what is new besides is added to `changes`.
 
     Raises:
         Stopped: a commit is not the next one, or is about a task that there is not. What was
             changed until then is of no use.
     """
-    work = _Work(changes, context, tasks)
     for place, (sequence, commit) in enumerate(commits):
+        work = _Work(changes.ledger, _NO_TASK, sequence, commit, changes, context, tasks)
         try:
-            _commit(work, sequence, commit)
+            _commit(work, commit)
         except PeltonError as reason:
             raise Stopped(place, sequence, reason) from reason
-    changes.tasks += tasks.values()
 
 
-class _Work(msgspec.Struct, gc=False):
-    """The rows of one context while its commits of a batch are taken in."""
+_NO_TASK: Final = TaskRow(
+    id="", agent="", context_id="", command_id="", status=TaskStatus(state=TaskState.SUBMITTED)
+)
+
+
+class _Work(Noted, gc=False):
+    """The rows of one context while a commit is taken in."""
 
     changes: Changes
     context: ContextRow
     tasks: dict[str, TaskRow]
-    sequence: int = 0
 
-    def say(self, task: TaskRow, message: Message, command: str = "") -> None:
-        """Add a message to a task's history."""
+    def turn_to(self, id_: str) -> TaskRow:
+        """Return the task that the next events are about."""
+        task = self.tasks.get(id_)
+        if task is None:
+            raise IllegalTransition("an event for a task that was never submitted")
+        task.updated = self.sequence
+        self.task = task
+        return task
+
+    def say(self, message: Message, command: str = "") -> None:
+        """Add a message to the task's history."""
+        task = self.task
         task.history += 1
         cells = message_cells(task, task.history, self.sequence, command, message)
         self.changes.messages.append(cells)
 
-    def drop(self, task: TaskRow, position: int) -> None:
-        """Drop the pieces of an artifact, in the tables and among the changes."""
+    def drop(self, position: int) -> None:
+        """Drop the pieces of an artifact of the task, in the tables and among the changes."""
         changes = self.changes
-        changes.dropped.append((task.id, task.agent, position))
-        place = (task.id, task.agent, position)
+        place = (*self.place, position)
+        changes.dropped.append(place)
         changes.pieces = [cells for cells in changes.pieces if cells[:3] != place]
 
 
-def _commit(work: _Work, sequence: int, commit: Commit) -> None:
-    context, data = work.context, commit.data
+def _commit(work: _Work, commit: Commit) -> None:
+    context, data, sequence = work.context, commit.data, work.sequence
     if commit.sequence != context.events + 1:
         raise DamagedRecord(
             f"the commit at {sequence} does not follow the one at {context.head}:"
             " a record is missing"
         )
-    work.sequence = sequence
-    tasks, noted = work.tasks, None
+    task: TaskRow | None = None
     for event in data.events:
-        kind = type(event)
-        take = _OF_TASKS.get(kind)
-        if take is not None:
-            task = tasks.get(event.task_id)  # type: ignore[union-attr]
-            if task is None:
-                raise IllegalTransition("an event for a task that was never submitted")
+        takes = _TAKES.get(type(event))
+        if takes is not None:
+            if task is None or event.task_id != task.id:  # type: ignore[union-attr]
+                task = work.turn_to(event.task_id)  # type: ignore[union-attr]
             task.sequence += 1
-            task.updated = sequence
-            take(work, task, event, commit)
-            tell = TELLS.get(kind)
-            if tell is not None:
-                if noted is None or noted.task is not task:
-                    noted = Noted(work.changes.ledger, task, sequence, commit)
-                tell(noted, event)
+            for take in takes:
+                take(work, event)
         elif isinstance(event, TaskSubmitted):
-            _submitted(work, event, commit)
+            task = _submitted(work, event)
         elif isinstance(event, CommandRejected):
-            _rejected(work, event, commit)
-    note_decision(work.changes.ledger, context.agent, commit)
+            _rejected(work, event)
+    note_decision(work.ledger, context.agent, commit)
     context.head = sequence
     context.events += len(data.events)
     context.time = commit.time
     context.decide(data.command, data.handled)
 
 
-def _submitted(work: _Work, event: TaskSubmitted, commit: Commit) -> None:
+def _submitted(work: _Work, event: TaskSubmitted) -> TaskRow:
     if event.task_id in work.tasks:
         raise IllegalTransition("a task was submitted twice")
-    context = work.context
+    context, commit, sequence = work.context, work.commit, work.sequence
     context.owner = context.owner or commit.actor
-    task = work.tasks[event.task_id] = TaskRow(
+    task = work.task = work.tasks[event.task_id] = TaskRow(
         id=event.task_id,
         agent=context.agent,
         context_id=context.id,
         command_id=commit.causationid,
         status=TaskStatus(state=TaskState.SUBMITTED, timestamp=commit.time),
         metadata=event.metadata,
-        created=commit.data.command or work.sequence,
-        updated=work.sequence,
+        created=commit.data.command or sequence,
+        updated=sequence,
         owner=context.owner,
     )
-    work.say(task, event.message, commit.causationid)
+    work.say(event.message, commit.causationid)
+    return task
 
 
-def _rejected(work: _Work, event: CommandRejected, commit: Commit) -> None:
+def _rejected(work: _Work, event: CommandRejected) -> None:
     context = work.context
-    work.changes.ledger.count(context.agent, REFUSALS)
+    work.ledger.counts[context.agent, REFUSALS] += 1
     work.changes.rejected.append(
         (
             *(context.key, event.command_id, work.sequence, context.agent, context.id),
-            *(event.task_id, event.code, event.reason, commit.time),
+            *(event.task_id, event.code, event.reason, work.commit.time),
         )
     )
 
 
-def _received(
-    work: _Work, task: TaskRow, event: MessageReceived | QuestionAnswered, commit: Commit
-) -> None:
+def _received(work: _Work, event: MessageReceived | QuestionAnswered) -> None:
+    task = work.task
     if task.status.message is not None:  # what was asked stands before what is answered
-        work.say(task, task.status.message)
+        work.say(task.status.message)
         task.status = replace(task.status, message=None)
-    work.say(task, event.message, commit.causationid)
+    work.say(event.message, work.commit.causationid)
 
 
-def _message(work: _Work, task: TaskRow, event: MessageReceived, commit: Commit) -> None:
-    if task.attempt is not None:  # its turn runs and took it, whichever task it was for
-        work.changes.taken.append((work.context.key, commit.causationid))
-    _received(work, task, event, commit)
+def _message(work: _Work, event: MessageReceived) -> None:
+    if work.task.attempt is not None:  # its turn runs and took it, whichever task it was for
+        work.changes.taken.append((work.context.key, work.commit.causationid))
+    _received(work, event)
 
 
-def _answered(_: _Work, task: TaskRow, event: MessageAnswered, __: Commit) -> None:
-    task.answer = text(event.message)
+def _answered(work: _Work, event: MessageAnswered) -> None:
+    work.task.answer = text(event.message)
 
 
-def _turn_started(_: _Work, task: TaskRow, event: TurnStarted, __: Commit) -> None:
+def _turn_started(work: _Work, event: TurnStarted) -> None:
+    task = work.task
     task.turns, task.attempt, task.executor = event.turn, event.attempt, event.executor
 
 
-def _turn_ended(_: _Work, task: TaskRow, __: TurnEnded, ___: Commit) -> None:
+def _turn_ended(work: _Work, _: TurnEnded) -> None:
+    task = work.task
     task.attempt = task.executor = None
 
 
-def _status(work: _Work, task: TaskRow, event: TaskStatusUpdated, _: Commit) -> None:
+def _status(work: _Work, event: TaskStatusUpdated) -> None:
+    task = work.task
     if task.status.message is not None:  # superseded: it becomes history
-        work.say(task, task.status.message)
+        work.say(task.status.message)
     task.status = event.status
 
 
-def _artifact(work: _Work, task: TaskRow, event: TaskArtifactUpdated, _: Commit) -> None:
-    artifact, number = event.artifact, task.sequence
+def _artifact(work: _Work, event: TaskArtifactUpdated) -> None:
+    task, artifact = work.task, event.artifact
+    number = task.sequence
     position = task.artifacts.get(artifact.artifact_id)
     if position is None:
         if event.append:
@@ -226,27 +236,25 @@ def _artifact(work: _Work, task: TaskRow, event: TaskArtifactUpdated, _: Commit)
         position = number
         task.artifacts = {**task.artifacts, artifact.artifact_id: position}
     elif not event.append:
-        work.drop(task, position)
-    work.changes.pieces.append((task.id, task.agent, position, number, text(artifact)))
+        work.drop(position)
+    work.changes.pieces.append((*work.place, position, number, text(artifact)))
 
 
-def _withdrawn(work: _Work, task: TaskRow, event: TaskArtifactWithdrawn, _: Commit) -> None:
+def _withdrawn(work: _Work, event: TaskArtifactWithdrawn) -> None:
+    task = work.task
     position = task.artifacts.get(event.artifact_id)
     if position is not None:
-        work.drop(task, position)
+        work.drop(position)
         left = {id_: at for id_, at in task.artifacts.items() if id_ != event.artifact_id}
         task.artifacts = left
 
 
-def _redriven(_: _Work, task: TaskRow, event: TaskRedriven, __: Commit) -> None:
+def _redriven(work: _Work, event: TaskRedriven) -> None:
+    task = work.task
     task.metadata = {**(task.metadata or {}), REDRIVEN: event.by}
 
 
-def _counted(_: _Work, __: TaskRow, ___: AnyEvent, ____: Commit) -> None:
-    """What is for whoever runs the turn only counts among the task's events."""
-
-
-_OF_TASKS: Final[Mapping[type[Event], Callable[[_Work, TaskRow, Any, Commit], None]]] = {
+_OF_TASKS: Final[Mapping[type[Event], Callable[[_Work, Any], None] | None]] = {
     MessageReceived: _message,
     MessageAnswered: _answered,
     TurnStarted: _turn_started,
@@ -256,22 +264,28 @@ _OF_TASKS: Final[Mapping[type[Event], Callable[[_Work, TaskRow, Any, Commit], No
     TaskArtifactWithdrawn: _withdrawn,
     QuestionAnswered: _received,
     TaskRedriven: _redriven,
-    AttemptEnded: _counted,
-    StepStarted: _counted,
-    StepCompleted: _counted,
-    StepFailed: _counted,
-    ValueRecorded: _counted,
-    UsageReported: _counted,
-    TimerSet: _counted,
-    TimerFired: _counted,
-    QuestionAsked: _counted,
-    QuestionExpired: _counted,
-    TaskDelegated: _counted,
-    DelegationAccepted: _counted,
-    DelegationReported: _counted,
-    TaskDeadLettered: _counted,
-    SessionOpened: _counted,
-    SessionInvalidated: _counted,
-    SessionStored: _counted,
+    AttemptEnded: None,
+    StepStarted: None,
+    StepCompleted: None,
+    StepFailed: None,
+    ValueRecorded: None,
+    UsageReported: None,
+    TimerSet: None,
+    TimerFired: None,
+    QuestionAsked: None,
+    QuestionExpired: None,
+    TaskDelegated: None,
+    DelegationAccepted: None,
+    DelegationReported: None,
+    TaskDeadLettered: None,
+    SessionOpened: None,
+    SessionInvalidated: None,
+    SessionStored: None,
 }
-"""What takes in each type of event of a task that is there."""
+"""What takes in each type of event of a task that is there; where nothing does, it only counts."""
+
+_TAKES: Final[Mapping[type[Event], tuple[Callable[[_Work, Any], None], ...]]] = {
+    kind: tuple(each for each in (take, TELLS.get(kind)) if each is not None)
+    for kind, take in _OF_TASKS.items()
+}
+"""And what tells others of it."""

@@ -7,6 +7,7 @@ is over; all others are only ever added, so that an event costs the same however
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -46,6 +47,8 @@ from pelton.projections.usage import Spending
 
 AT_REST: Final = ""
 """The key of what a turn asked that has ended with it: the next message to the task answers it."""
+
+_ASKS: Final = frozenset({Outcome.INPUT_REQUIRED, Outcome.AUTH_REQUIRED})
 
 COMMANDS: Final = "commands"
 """Counts commands that were decided."""
@@ -93,13 +96,8 @@ class Ledger(msgspec.Struct):
     delegations: list[Cells] = []
     reports: list[Cells] = []
     reads: list[Cells] = []
-    counts: dict[tuple[str, str], int] = {}
+    counts: Counter[tuple[str, str]] = msgspec.field(default_factory=Counter)
     spending: Spending = msgspec.field(default_factory=Spending)
-
-    def count(self, agent: str, name: str) -> None:
-        """Count something that happened to an agent."""
-        key = (agent, name)
-        self.counts[key] = self.counts.get(key, 0) + 1
 
     def asked(
         self, database: sqlite3.Connection, tasks: Sequence[str]
@@ -138,8 +136,8 @@ class Ledger(msgspec.Struct):
         self.spending.write(database)
 
 
-class Noted(msgspec.Struct, frozen=True, gc=False):
-    """Where the events of a commit at `sequence` that are about a task are told of."""
+class Noted(msgspec.Struct, gc=False):
+    """Where the events of the commit at `sequence` that are about a task are told of."""
 
     ledger: Ledger
     task: TaskRow
@@ -178,15 +176,15 @@ class Noted(msgspec.Struct, frozen=True, gc=False):
 
     def count(self, name: str) -> None:
         """Count something that happened to the agent."""
-        self.ledger.count(self.task.agent, name)
+        self.ledger.counts[self.task.agent, name] += 1
 
 
 def note_decision(ledger: Ledger, agent: str, commit: Commit) -> None:
     """Count a command that a commit decides; one that was decided before comes to nothing."""
     if commit.data.command:
-        ledger.count(agent, COMMANDS)
+        ledger.counts[agent, COMMANDS] += 1
         if not commit.data.events:
-            ledger.count(agent, DUPLICATES)
+            ledger.counts[agent, DUPLICATES] += 1
 
 
 def _turn_started(noted: Noted, event: TurnStarted) -> None:
@@ -211,8 +209,8 @@ def _turn_ended(noted: Noted, event: TurnEnded) -> None:
     noted.close()
     task = noted.task
     noted.ledger.spending.worked(task, noted.commit, task.status.timestamp, over=True)
-    if event.outcome in (Outcome.INPUT_REQUIRED, Outcome.AUTH_REQUIRED):
-        noted.ask(AT_REST, noted.task.status.message, (), "")
+    if event.outcome in _ASKS:
+        noted.ask(AT_REST, task.status.message, (), "")
 
 
 def _status(noted: Noted, event: TaskStatusUpdated) -> None:

@@ -50,9 +50,6 @@ _INDEXES_4: Final = {
     "memories_by_place": "memories (scope, owner, updated)",
     "memory_reads_by_turn": "memory_reads (task_id, agent)",
 }
-INDEXES: Final = _INDEXES_1 | _INDEXES_2 | _INDEXES_3 | _INDEXES_4
-"""Names of the indexes and what they are on: a rebuild makes them last, which is cheaper."""
-
 AGENTS: Final = Table("agents", 1, ("name", "profile", "registered", "updated"))
 
 CONTEXTS: Final = Table(

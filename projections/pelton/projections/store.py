@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -11,18 +12,13 @@ from typing import NamedTuple
 import msgspec
 
 from pelton.events.commands import Command, SendMessage
+from pelton.events.commit import Commit
 from pelton.events.errors import DamagedRecord, PeltonError
+from pelton.events.events import TaskEvent
 from pelton.events.upcast import decode_command
 from pelton.projections import schema
-from pelton.projections.batch import Batch, Damage, Group, Stored
-from pelton.projections.database import (
-    Database,
-    connect,
-    drop_indexes,
-    make_indexes,
-    put,
-    translated,
-)
+from pelton.projections.batch import Batch, Damage, Group, Stored, Told
+from pelton.projections.database import Database, connect, put, translated
 from pelton.projections.fold import Changes, Stopped, fold
 from pelton.projections.memory import Remembered, remember
 from pelton.projections.rows import UNDECIDED, Cells, ContextRow, TaskRow
@@ -103,6 +99,12 @@ class Write(msgspec.Struct):
     before: Position
     after: Position
     changes: Changes
+    contexts: dict[str, Cells] = {}
+    undecided: dict[str, list[_Undecided]] = {}
+    """Commands that wait after it, by context: what they show in is yet to be added."""
+    registered: dict[str, Cells] = {}
+    """Agents, with when they were first registered as far as the batch knows."""
+    told: list[Told] = []
     agents: list[Cells] = []
     memories: Remembered = msgspec.field(default_factory=Remembered)
     pending: list[Cells] = []
@@ -115,11 +117,24 @@ class Write(msgspec.Struct):
     """Tasks, as (id, agent), that commands showed in, which are decided or shown anew."""
 
 
+class _Found(NamedTuple):
+    """What is there of what a batch goes on with: contexts and the commands that wait in them.
+
+    `read` holds the commits for contexts that are known, `tasks` those that these are about, by
+    agent and id.
+    """
+
+    contexts: dict[str, ContextRow]
+    waiting: dict[str, list[_Undecided]]
+    read: dict[str, list[tuple[int, Commit]]]
+    tasks: dict[tuple[str, str], TaskRow]
+
+
 class Store:
     """The writing side of the read models; one at a time takes in records (`open_store`)."""
 
-    def __init__(self, database: Database, position: Position, *, safe: bool = True) -> None:
-        self._database, self._safe = database, safe
+    def __init__(self, database: Database, position: Position) -> None:
+        self._database = database
         self.position = position
 
     async def take(
@@ -136,15 +151,18 @@ class Store:
             PositionMoved: another writer was there; `position` is read anew.
             StoreUnusable: SQLite failed; the tables are as they were.
         """
-        before, safe = self.position, self._safe
+        before = self.position
 
         def work(database: sqlite3.Connection) -> Write | None:
             batch = Batch(before.sequence)
             batch.add(records)
             if not batch.records:
                 return None
-            write = _plan(database, batch, before, said)
-            _write(database, write, safe=safe)
+            write = None
+            while write is None:
+                write = _fold(batch, _find(database, batch), before)
+            _settle(database, write, said)
+            _commit(database, write)
             return write
 
         with translated():
@@ -163,50 +181,74 @@ class Store:
         with translated():
             self.position = await _position(self._database)
 
-    async def finish(self) -> None:
-        """Complete a store that was opened as not safe."""
+
+class NewStore:
+    """Makes the read models in a file that nobody uses yet (`open_new`).
+
+    All is one transaction, and what one batch does is written while the next one is folded, and the
+    one after that is read: SQLite needs no interpreter.
+    """
+
+    def __init__(self, database: Database, position: Position) -> None:
+        self._database, self._position = database, position
+        self._unwritten: Write | None = None
+        self._writing: asyncio.Task[None] | None = None
+
+    async def take(self, records: Iterable[Stored]) -> None:
+        """Take in consecutive records, after those that were taken in before.
+
+        Raises:
+            StoreUnusable: SQLite failed, and the file is of no use.
+        """
+        batch = Batch(self._position.sequence)
+        batch.add(records)
+        if not batch.records:
+            return
+        write = None
+        while write is None:
+            await self.written()
+            found = self._find(batch)
+            self._write()
+            await asyncio.sleep(0)  # so that it begins
+            write = _fold(batch, found, self._position)
+        self._unwritten, self._position = write, write.after
+
+    def _find(self, batch: Batch) -> _Found:
+        """Find what a batch goes on with, while nothing is written."""
+        unwritten = self._unwritten
         with translated():
-            await make_indexes(self._database)
+            return self._database.run_here(lambda database: _find(database, batch, unwritten))
+
+    def _write(self) -> None:
+        """Begin to write what is not yet written."""
+        write, self._unwritten = self._unwritten, None
+        if write is None:
+            return
+
+        def work(database: sqlite3.Connection) -> None:
+            _settle(database, write)
+            _write(database, write)
+
+        self._writing = asyncio.create_task(self._database.run(work), name="store: write")
+
+    async def written(self) -> None:
+        """Wait until what is being written is in the tables."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            with translated():
+                await writing
+
+    async def finish(self) -> None:
+        """Complete the file."""
+        await self.written()
+        self._write()
+        await self.written()
+        with translated():
             await self._database.execute_fetchall("COMMIT")
 
 
-def _plan(
-    database: sqlite3.Connection, batch: Batch, before: Position, said: Mapping[int, str] | None
-) -> Write:
-    """Return what a batch does to the tables as they are."""
-    while True:
-        contexts, waiting = _contexts(database, batch)
-        tasks = _tasks(database, _ids(batch, contexts))
-        write = Write(
-            before=before,
-            after=Position(batch.sequence, batch.hash),
-            changes=Changes(contexts=contexts),
-            damaged=list(batch.damaged),
-        )
-        stopped = _fold(batch, tasks, write)
-        if not stopped:
-            break  # else once more, without the commit that does not fit
-    undecided: dict[str, list[_Undecided]] = {}
-    for key, group in batch.groups.items():
-        context = contexts[key]
-        if key in waiting or (group.commands and group.commands[-1][0] > context.handled):
-            left = _left(context, group, waiting.get(key, ()), write)
-            if left:
-                undecided[key] = left
-    if undecided:
-        _show(database, undecided, write)
-    if batch.agents:
-        write.agents = _agents(database, batch.agents)
-    if batch.memories:
-        write.memories = remember(database, batch.memories, said)
-        write.damaged += write.memories.damaged
-    return write
-
-
-def _contexts(
-    database: sqlite3.Connection, batch: Batch
-) -> tuple[dict[str, ContextRow], dict[str, list[_Undecided]]]:
-    """Return the contexts of a batch, known or new, and the commands that wait in them."""
+def _find(database: sqlite3.Connection, batch: Batch, unwritten: Write | None = None) -> _Found:
+    """Find what a batch goes on with in the tables, and in what was not yet written to them."""
     contexts = {
         group.key: ContextRow(
             key=group.key, agent=group.agent, id=group.context_id, created=group.first
@@ -215,13 +257,32 @@ def _contexts(
     }
     for cells in database.execute(_CONTEXTS, (_json(list(contexts)),)):
         contexts[cells[0]] = ContextRow.of(cells)
+    if unwritten is not None:
+        for key in contexts.keys() & unwritten.contexts.keys():
+            contexts[key] = ContextRow.of(unwritten.contexts[key])
     waiting: dict[str, list[_Undecided]] = {}
-    keys = [context.key for context in contexts.values() if context.waiting]
-    if keys:
-        for sequence, key, data in database.execute(_PENDING, (_json(keys),)):
-            command = _Undecided(sequence, f"cmd.{key}", data)
-            waiting.setdefault(key, []).append(command)
-    return contexts, waiting
+    for sequence, key, data in _pending(database, contexts.values(), unwritten):
+        waiting.setdefault(key, []).append(_Undecided(sequence, f"cmd.{key}", data))
+    read = {key: batch.groups[key].read() for key, row in contexts.items() if row.head}
+    wanted = _ids(read.values())
+    tasks = _tasks(database, wanted)
+    if unwritten is not None and wanted:
+        rows = [TaskRow.of(cells) for cells in unwritten.changes.tasks if cells[0] in wanted]
+        tasks |= {(row.agent, row.id): row for row in rows}
+    return _Found(contexts, waiting, read, tasks)
+
+
+def _pending(
+    database: sqlite3.Connection, contexts: Iterable[ContextRow], unwritten: Write | None
+) -> list[Cells]:
+    """Return the rows of commands that wait in contexts, in the order of the log."""
+    keys = [context.key for context in contexts if context.waiting]
+    rows: list[Cells] = database.execute(_PENDING, (_json(keys),)).fetchall() if keys else []
+    if unwritten is not None and keys:
+        gone, wanted = frozenset(unwritten.decided), frozenset(keys)
+        rows = [cells for cells in rows if cells[0] not in gone]
+        rows += [cells for cells in unwritten.pending if cells[1] in wanted]
+    return rows
 
 
 def _tasks(database: sqlite3.Connection, ids: Iterable[str]) -> dict[tuple[str, str], TaskRow]:
@@ -231,13 +292,22 @@ def _tasks(database: sqlite3.Connection, ids: Iterable[str]) -> dict[tuple[str, 
     return {(cells[1], cells[0]): TaskRow.of(cells) for cells in rows}
 
 
-def _show(
-    database: sqlite3.Connection,
-    undecided: Mapping[str, list[_Undecided]],
-    write: Write,
+def _settle(
+    database: sqlite3.Connection, write: Write, said: Mapping[int, str] | None = None
 ) -> None:
+    """Add what depends on other rows of the tables as they are before it."""
+    if write.undecided:
+        _show(database, write)
+    if write.registered:
+        write.agents = _agents(database, write.registered)
+    if write.told:
+        write.memories = remember(database, write.told, said)
+        write.damaged += write.memories.damaged
+
+
+def _show(database: sqlite3.Connection, write: Write) -> None:
     """Add the rows that commands which wait show in."""
-    changes = write.changes
+    changes, undecided = write.changes, write.undecided
     messages = [
         (key, target(changes.contexts[key], each.command), each.command.id)
         for key, commands in undecided.items()
@@ -251,7 +321,7 @@ def _show(
         if isinstance(each.command, SendMessage) and each.command.data.redrives
     }
     current = _tasks(database, redriven | {id_ for _, id_, _ in messages})
-    current |= {(row.agent, row.id): row for row in changes.tasks}
+    current |= {(row.agent, row.id): row for row in changes.open}
     waited = [row.id for row in current.values() if row.waits]
     asked = changes.ledger.asked(database, waited) if waited else {}
     values = {"pairs": _json(messages), "undecided": UNDECIDED}
@@ -262,13 +332,11 @@ def _show(
     for key, commands in undecided.items():
         context = changes.contexts[key]
         waiting = [(each.sequence, each.command) for each in commands if each.command]
-        if not context.head and waiting:
-            context.time = waiting[0][1].time
         about = {(id_, command) for key_, id_, command in messages if key_ == key}
         known = _of(context, redriven | {id_ for id_, _ in about}, current)
         before = {command for id_, command in about if {(key, command), (id_, command)} & decided}
         opened, said = show(context, known, asked, waiting, before)
-        changes.tasks += opened
+        changes.tasks += [row.cells() for row in opened]
         changes.messages += said
 
 
@@ -285,41 +353,44 @@ def _agents(database: sqlite3.Connection, agents: Mapping[str, Cells]) -> list[C
     ]
 
 
-def _write(database: sqlite3.Connection, write: Write, *, safe: bool) -> None:
+def _commit(database: sqlite3.Connection, write: Write) -> None:
     """Do what a batch does to the tables, all or nothing."""
-    changes = write.changes
     try:
-        if safe:
-            database.execute("BEGIN IMMEDIATE")
-        if not database.execute(_ADVANCE, (*write.after, *write.before)).fetchall():
-            raise PositionMoved("the read models were moved on by another process")
-        if write.shown:
-            shown = {"pairs": _json(write.shown), "undecided": UNDECIDED}
-            database.execute(_FORGET_TASKS, shown)
-            database.execute(_FORGET_MESSAGES, shown)
-        if write.decided:
-            database.execute(_FORGET_PENDING, (_json(write.decided),))
-        if write.mended:
-            database.execute(_FORGET_DAMAGE, (_json(write.mended),))
-        if changes.dropped:
-            database.execute(_FORGET_PIECES, (_json(changes.dropped),))
-        put(database, schema.CONTEXTS, [row.cells() for row in changes.contexts.values()])
-        put(database, schema.TASKS, [row.cells() for row in changes.tasks])
-        put(database, schema.MESSAGES, changes.messages)
-        put(database, schema.PIECES, changes.pieces)
-        put(database, schema.REJECTED, changes.rejected)
-        put(database, schema.TAKEN, changes.taken)
-        changes.ledger.write(database)
-        put(database, schema.PENDING, write.pending)
-        put(database, schema.AGENTS, write.agents)
-        write.memories.write(database)
-        put(database, schema.DAMAGED, [msgspec.structs.astuple(each) for each in write.damaged])
-        if safe:
-            database.execute("COMMIT")
+        database.execute("BEGIN IMMEDIATE")
+        _write(database, write)
+        database.execute("COMMIT")
     except BaseException:
         with suppress(sqlite3.OperationalError):  # there may be none, just before and after
             database.execute("ROLLBACK")
         raise
+
+
+def _write(database: sqlite3.Connection, write: Write) -> None:
+    """Do what a batch does to the tables, within a transaction."""
+    changes = write.changes
+    if not database.execute(_ADVANCE, (*write.after, *write.before)).fetchall():
+        raise PositionMoved("the read models were moved on by another process")
+    if write.shown:
+        shown = {"pairs": _json(write.shown), "undecided": UNDECIDED}
+        database.execute(_FORGET_TASKS, shown)
+        database.execute(_FORGET_MESSAGES, shown)
+    if write.decided:
+        database.execute(_FORGET_PENDING, (_json(write.decided),))
+    if write.mended:
+        database.execute(_FORGET_DAMAGE, (_json(write.mended),))
+    if changes.dropped:
+        database.execute(_FORGET_PIECES, (_json(changes.dropped),))
+    put(database, schema.CONTEXTS, list(write.contexts.values()))
+    put(database, schema.TASKS, changes.tasks)
+    put(database, schema.MESSAGES, changes.messages)
+    put(database, schema.PIECES, changes.pieces)
+    put(database, schema.REJECTED, changes.rejected)
+    put(database, schema.TAKEN, changes.taken)
+    changes.ledger.write(database)
+    put(database, schema.PENDING, write.pending)
+    put(database, schema.AGENTS, write.agents)
+    write.memories.write(database)
+    put(database, schema.DAMAGED, [msgspec.structs.astuple(each) for each in write.damaged])
 
 
 @asynccontextmanager
@@ -334,16 +405,22 @@ async def open_private(*, in_memory: bool = False) -> AsyncGenerator[tuple[Store
 
 
 @asynccontextmanager
-async def open_store(path: Path, *, safe: bool = True) -> AsyncGenerator[Store]:
-    """Open the read models for writing; see `connect`.
+async def open_store(path: Path) -> AsyncGenerator[Store]:
+    """Open the read models for writing; see `connect`."""
+    async with connect(path, write=True) as database:
+        yield Store(database, await _position(database))
 
-    What is not `safe` is one transaction, faster, and of no use until it is finished.
-    """
-    async with connect(path, write=True, safe=safe) as database:
-        if not safe:
-            await drop_indexes(database)
-            await database.execute_fetchall("BEGIN IMMEDIATE")
-        yield Store(database, await _position(database), safe=safe)
+
+@asynccontextmanager
+async def open_new(path: Path) -> AsyncGenerator[NewStore]:
+    """Open a new file for making the read models anew; it is of no use until it is finished."""
+    async with connect(path, write=True, safe=False) as database:
+        await database.execute_fetchall("BEGIN IMMEDIATE")
+        store = NewStore(database, await _position(database))
+        try:
+            yield store
+        finally:
+            await store.written()
 
 
 async def position_in(path: Path) -> Position:
@@ -362,10 +439,15 @@ def _json(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _ids(batch: Batch, contexts: Mapping[str, ContextRow]) -> set[str]:
-    """Return the ids of the tasks that a batch goes on with: none in a new context."""
-    groups = (group for group in batch.groups.values() if contexts[group.key].head)
-    return {id_ for group in groups for id_ in group.tasks()}
+def _ids(read: Iterable[Iterable[tuple[int, Commit]]]) -> set[str]:
+    """Return the ids of the tasks that commits are about."""
+    return {
+        event.task_id
+        for commits in read
+        for _, commit in commits
+        for event in commit.data.events
+        if isinstance(event, TaskEvent)
+    }
 
 
 def _of(
@@ -376,25 +458,48 @@ def _of(
     return {id_: row for id_, row in found.items() if row and row.context_id == context.id}
 
 
-def _fold(batch: Batch, tasks: Mapping[tuple[str, str], TaskRow], write: Write) -> bool:
-    """Fold the commits of a batch; True if one did not fit, which the batch then is without."""
-    changes = write.changes
-    for group in batch.groups.values():
-        context = changes.contexts[group.key]
+def _fold(batch: Batch, found: _Found, before: Position) -> Write | None:
+    """Return what a batch does to the tables, as far as that depends on what was found.
+
+    Returns None if a commit did not fit, which the batch then is without. What was found is used
+    up.
+    """
+    contexts, waiting, read, tasks = found
+    changes = Changes(contexts=contexts)
+    write = Write(
+        before=before,
+        after=Position(batch.sequence, batch.hash),
+        changes=changes,
+        registered=batch.agents,
+        told=batch.memories,
+        damaged=list(batch.damaged),
+    )
+    for key, group in batch.groups.items():
+        context = contexts[key]
         context.updated = group.last
-        if context.stopped:
-            continue
-        if group.commits:
-            known = _of(context, group.tasks(), tasks) if context.head else {}
+        known: dict[str, TaskRow] = {}
+        if not context.stopped:
+            commits = read.pop(key, None)
+            if commits is None:
+                commits = group.read()
+            else:
+                known = _of(context, _ids([commits]), tasks)
             try:
-                fold(changes, context, known, group.commits)
+                fold(changes, context, known, commits)
             except Stopped as stopped:
                 group.stop(stopped.place, stopped.sequence, stopped.reason)
-                return True
-        if group.damage is not None:
-            context.stopped = group.damage.sequence
-            write.damaged.append(group.damage)
-    return False
+                return None
+            if group.damage is not None:
+                context.stopped = group.damage.sequence
+                write.damaged.append(group.damage)
+        if key in waiting or (group.commands and group.commands[-1][0] > context.handled):
+            left = _left(context, group, waiting.get(key, ()), write)
+            if left:
+                write.undecided[key] = left
+                changes.open += known.values()
+        changes.tasks += [row.cells() for row in known.values()]
+        write.contexts[key] = context.cells()
+    return write
 
 
 def _left(
@@ -420,4 +525,7 @@ def _left(
             left.append(each)
     write.damaged += [each.damage for each in left if each.damage is not None]
     context.waiting = len(left)
+    commands = [each.command for each in left if each.command is not None]
+    if commands and not context.head:
+        context.time = commands[0].time
     return left

@@ -9,6 +9,7 @@ file, the new one takes its place as it is.
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -16,12 +17,16 @@ from typing import Final, NamedTuple
 
 from pelton.projections.database import delete, put_in_place
 from pelton.projections.dump import Digest, digest
-from pelton.projections.store import open_store
+from pelton.projections.store import open_new
 from pelton.runtime.clock import RealWorld, World
 from pelton.runtime.log import Log, LogRegressed, Record
 
-BATCH: Final = 500
-"""Records that are taken in at once: few, so that what is made of them stays in the cache."""
+BATCH: Final = 2048
+"""Records that are taken in at once: many, so that threads seldom wait for each other."""
+
+_SWITCH: Final = 0.0005
+"""Seconds after which one thread leaves the interpreter to another: that which writes needs it
+seldom, and not for long."""
 
 
 class Progress(NamedTuple):
@@ -106,9 +111,9 @@ async def build(
         raise LogRegressed(f"the log ends at {last}, and the read models are at {upto}")
     total = max(0, upto - first + 1)
     began, done = world.monotonic(), 0
-    with _without_collections():
+    with _undisturbed():
         async with (
-            open_store(path, safe=False) as store,
+            open_new(path) as store,
             aclosing(_batches(log, upto)) as batches,
         ):
             async for batch in batches:
@@ -128,9 +133,9 @@ async def _batches(log: Log, upto: int) -> AsyncGenerator[list[Record]]:
             gathered += records
             if gathered and gathered[-1].sequence >= upto:
                 break
-            if len(gathered) >= BATCH:
-                yield gathered
-                gathered = []
+            while len(gathered) >= BATCH:
+                yield gathered[:BATCH]
+                del gathered[:BATCH]
     while gathered and gathered[-1].sequence > upto:
         gathered.pop()
     if gathered:
@@ -138,13 +143,18 @@ async def _batches(log: Log, upto: int) -> AsyncGenerator[list[Record]]:
 
 
 @contextmanager
-def _without_collections() -> Generator[None]:
-    """Collect no garbage: records have no cycles, and to look for some costs a tenth of all."""
-    collects = gc.isenabled()
+def _undisturbed() -> Generator[None]:
+    """Collect no garbage, and let the thread that writes have its turns.
+
+    Records have no cycles, and to look for some costs a tenth of all.
+    """
+    collects, interval = gc.isenabled(), sys.getswitchinterval()
     gc.disable()
+    sys.setswitchinterval(_SWITCH)
     try:
         yield
     finally:
+        sys.setswitchinterval(interval)
         if collects:
             gc.enable()
 

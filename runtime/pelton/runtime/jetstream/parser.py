@@ -40,17 +40,22 @@ class WholeParser(Parser):
 
     def _whole(self, data: bytes) -> int:
         """Give away the messages that data begins with; return where something else begins."""
-        at = 0
+        at, length = 0, len(data)
         while (end := data.find(_END, at)) > 0:
+            words = data[at:end].split(b" ")
+            start, headers = end + 2, 0
             try:
-                kind, subject, number, *reply, size = data[at:end].split(b" ")
-                headers = int(reply.pop()) if kind == b"HMSG" else 0
-                sid, start, stop = int(number), end + 2, end + 2 + int(size)
+                if words[0] == b"HMSG":
+                    headers = int(words.pop(-2))
+                elif words[0] != b"MSG":
+                    break
+                sid, stop = int(words[2]), start + int(words[-1])
             except (ValueError, IndexError):
                 break
-            if (kind != b"MSG" and not headers) or len(data) < stop + 2:
+            if not 4 <= len(words) <= 5 or length < stop + 2:
                 break
             body = start + headers
-            self._take(sid, subject, reply[0] if reply else b"", data[start:body], data[body:stop])
+            reply = words[3] if len(words) == 5 else b""
+            self._take(sid, words[1], reply, data[start:body], data[body:stop])
             at = stop + 2
         return at

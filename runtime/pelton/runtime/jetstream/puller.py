@@ -55,7 +55,7 @@ class Puller:
         self.credit = 0
         """How many messages the server may still send."""
         self._pulls: dict[bytes, int] = {}
-        """The credit left of each pull that the server has, oldest first."""
+        """The credit left of each pull that the server has, oldest first, when last settled."""
         self._number = 0
         self._inbox = ""
         self._signs = 0
@@ -80,6 +80,7 @@ class Puller:
 
     def want(self, count: int) -> None:
         """Give the server credit for so many more messages."""
+        self._settle()
         self._number += 1
         question: dict[str, int] = {
             "batch": count,
@@ -99,25 +100,29 @@ class Puller:
     def _receive(self, subject: bytes, reply: bytes, headers: bytes, data: bytes) -> None:
         self._signs += 1
         if reply[:8] == b"$JS.ACK.":
-            pulls = self._pulls
-            for number in pulls:  # the server fills the oldest first
-                left = pulls[number] - 1
-                if left:
-                    pulls[number] = left
-                else:
-                    del pulls[number]
-                self.credit -= 1
-                break
+            self.credit -= 1
             self._deliver(subject, reply, data)
             return
         status = wire.status(headers)
         if status == 100:
             return
+        self._settle()
         self.credit -= self._pulls.pop(subject[self._skip :], 0)
         if status == 503 or (status == 409 and b"Consumer" in headers):
             self._broken.set()  # no such consumer (any more)
         else:
             self._refill()
+
+    def _settle(self) -> None:
+        """Take what has come from the credit of the pulls, the oldest first, as the server does."""
+        come = sum(self._pulls.values()) - self.credit
+        for number, left in tuple(self._pulls.items()):
+            if come < left:
+                self._pulls[number] = left - come
+                break
+            come -= left
+            del self._pulls[number]
+        self.credit = sum(self._pulls.values())
 
     def lost(self) -> None:
         """Have the consumer looked after at once."""
@@ -149,7 +154,7 @@ class Puller:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_SILENCE):
                     await self._broken.wait()
-            if self._pulls and signs == self._signs:
+            if self.credit > 0 and signs == self._signs:
                 self._broken.set()
         self._broken.clear()
 

@@ -152,33 +152,34 @@ class _Reading:
         idle = self._awaited and not self._ready.is_set()
         there = max(self._more, 1) if idle else self._more
         wanted = min(_WINDOW - len(self._records), there) - credit
-        if wanted > 0 and credit <= _WINDOW // 4:
+        if wanted > 0 and credit <= _WINDOW // 2:
             self._puller.want(wanted)
 
     def _deliver(self, subject: bytes, reply: bytes, data: bytes) -> None:
+        if not self._arrived:
+            self._ready.set()
         self._arrived.append((subject, reply, data))
         self._size += len(data)
-        self._ready.set()
-        if not self._puller.credit:
+        if self._puller.credit <= 0:
             self._refill()
 
     def _read(self) -> None:
         """Make records of what has arrived; together they cost less than one by one."""
         arrived, self._arrived = self._arrived, []
-        records, number, more = self._records, self._number, self._more
+        if not arrived:
+            return
+        _, last, number, _, more = wire.delivery(arrived[-1][1])
+        if number != self._number + len(arrived):
+            self._number = -1  # one is missing: nothing counts until there is a new consumer
+            self._puller.lost()
+            return
+        records = self._records
         for subject, reply, data in arrived:
-            _, sequence, at, received_ns, left = wire.delivery(reply)
-            if at != number + 1:
-                number = -1  # one is missing: nothing counts until there is a new consumer
-                self._puller.lost()
-                break
-            number, more = at, left
+            sequence, received_ns = wire.stored(reply)
             records.append(Record(sequence, subject.decode(), data, received_ns))
-        self._number = number
-        if arrived and records:
-            self._position, self._more = records[-1].sequence, more
-            if not more and self._position >= self._end:
-                self._reached = True
+        self._number, self._position, self._more = number, last, more
+        if not more and self._position >= self._end:
+            self._reached = True
 
     async def batch(self) -> tuple[Sequence[Record], bool]:
         """Return what has come, and whether that is all there is; waits until something has."""

@@ -188,10 +188,19 @@ def delivery(reply: bytes) -> tuple[int, int, int, int, int]:
     The subject is `$JS.ACK.<stream>.<consumer>` and then these, with a domain and a hash of the
     account after `ACK` and a last random token in the newer form.
     """
-    tokens = reply.split(b".")
-    first = 4 if len(tokens) == 9 else 6
-    deliveries, sequence, number, received_ns, pending = tokens[first : first + 5]
+    deliveries, sequence, number, received_ns, pending = _delivery(reply)[:5]
     return int(deliveries), int(sequence), int(number), int(received_ns), int(pending)
+
+
+def stored(reply: bytes) -> tuple[int, int]:
+    """Return what `delivery` does of the record itself: its sequence, and when it was stored."""
+    tokens = _delivery(reply)
+    return int(tokens[1]), int(tokens[3])
+
+
+def _delivery(reply: bytes) -> list[bytes]:
+    tokens = reply.split(b".")
+    return tokens[4:] if len(tokens) == 9 else tokens[6:]
 
 
 def _nanoseconds(rfc3339: str) -> int:
