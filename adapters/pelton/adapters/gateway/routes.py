@@ -19,7 +19,7 @@ import structlog
 from pelton.adapters.gateway.answer import Kept
 from pelton.adapters.gateway.calls import Call, Client, Way
 from pelton.adapters.gateway.dialects import error_of, provider_of
-from pelton.adapters.gateway.question import Question
+from pelton.adapters.gateway.question import Part, Question
 from pelton.events.errors import PeltonError
 from pelton.events.retries import NEVER
 from pelton.events.step import StepKind
@@ -73,6 +73,11 @@ class Route:
             found |= {provider.base: self.url(provider.name), provider.keys[0]: self.token}
         return found
 
+    @property
+    def known(self) -> Mapping[bytes, Part]:
+        """The parts of questions that are kept; see `Question`."""
+        return self._way.keeping.known
+
     def leads_to(self, provider: str) -> bool:
         """Whether there is a way to a provider."""
         return provider in self._way.upstreams
@@ -113,7 +118,7 @@ class Route:
             await self._diverge(number, question, other)
             await self._say_again(other, self._way.models.recorded[other], client)
             return
-        call = Call(self._way, question, client)
+        call = Call(self._way, question, client, key=f"{STEP}:{key}")
         try:
             await self._way.models.turn.step(
                 STEP,
