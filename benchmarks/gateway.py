@@ -89,7 +89,7 @@ async def measure(profile: Profile, calls: int) -> tuple[Times, Times]:
             async with (
                 EmbeddedServer(Path(data), profile=profile) as server,
                 JetStreamLog.open(server.url, profile=profile) as log,
-                Gateway(GatewaySettings(), log, environ=environ) as gateway,
+                Gateway(GatewaySettings(), environ=environ) as gateway,
             ):
                 executor = Executor(log, [asker], world=RealWorld(), gateway=gateway)
                 running = asyncio.create_task(executor.run())

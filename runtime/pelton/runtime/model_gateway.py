@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from pelton.events.done import Used
 from pelton.events.turns import Step
 from pelton.runtime.bulk import Blobs
 from pelton.runtime.failures import AgentError
@@ -79,12 +78,6 @@ class Models(NamedTuple):
         come in the order of those that are recorded.
         """
         return self.gateway.route(self, anew=anew)
-
-    @property
-    def used(self) -> Used:
-        """What the task has taken so far, as far as it is written."""
-        task = self.recorder.context.tasks.get(self.recorder.task_id)
-        return task.done.used if task is not None else Used()
 
     @property
     def recorded(self) -> Mapping[str, Step]:

@@ -9,14 +9,12 @@ import msgspec
 import pytest
 
 from pelton.adapters.gateway.answer import Reading
-from pelton.adapters.gateway.budgets import Prices
-from pelton.adapters.gateway.dialects import Tokens, dialect_of
+from pelton.adapters.gateway.dialects import dialect_of
 from pelton.adapters.gateway.keeping import PAGE, Keeping
 from pelton.adapters.gateway.question import Part, Question
 from pelton.events.a2a import BlobRef
 from pelton.events.envelope import digest
 from pelton.events.redact import STANDARD
-from pelton.runtime.gateway_settings import PriceSettings
 from tests.secrets import PREFIXED
 
 
@@ -174,15 +172,3 @@ async def test_conversations_side_by_side_go_on_each_from_its_own() -> None:
             assert store.messages(kept, records) == said
             if at:
                 assert kept["body"]["messages"]["after"] == f"{name} {at - 1}"
-
-
-def test_prices_are_of_the_longest_pattern() -> None:
-    prices = Prices(
-        {
-            "*": PriceSettings(input=100, output=100),
-            "claude-*": PriceSettings(input=3, output=15, cached=0.3),
-        }
-    )
-    assert prices.cost("claude-x", Tokens(1_000_000, 100_000, 500_000)) == pytest.approx(3.15)
-    assert prices.cost("other", Tokens(1000, 0, 0)) == pytest.approx(0.1)
-    assert Prices({}).of("m") is None

@@ -26,6 +26,7 @@ from pelton.events.events import (
     UsageReported,
 )
 from pelton.runtime.agents import Agent, agent
+from pelton.runtime.budgets import Budgets
 from pelton.runtime.gateway_settings import GatewaySettings, PriceSettings
 from pelton.runtime.jetstream.log import JetStreamLog
 from pelton.runtime.log import Conflict
@@ -47,8 +48,9 @@ async def served(
     """Serve an agent whose executor has a gateway to a model."""
     given = GatewaySettings(**settings)
     async with (
-        Gateway(given, log, environ=environ(url)) as gateway,
-        serving(log, agent, gateway=gateway),
+        Gateway(given, environ=environ(url)) as gateway,
+        Budgets(given, log) as budgets,
+        serving(log, agent, gateway=gateway, budgets=budgets),
     ):
         yield Client(log, agent.name)
 

@@ -12,7 +12,6 @@ from msgspec.structs import replace
 
 from pelton.adapters.frameworks.providers import failure_kind
 from pelton.adapters.gateway.answer import Kept, Reading, counts_only
-from pelton.adapters.gateway.budgets import Budgets
 from pelton.adapters.gateway.dialects import Tokens, error_of
 from pelton.adapters.gateway.keeping import Keeping
 from pelton.adapters.gateway.question import Question
@@ -64,10 +63,7 @@ class Way(NamedTuple):
     models: Models
     upstreams: Mapping[str, Upstream]
     client: aiohttp.ClientSession
-    budgets: Budgets
     keeping: Keeping
-    flying: set[Question]
-    """The questions that have no answer yet."""
 
 
 class Call:
@@ -90,11 +86,8 @@ class Call:
             AgentError: there is no answer; the kind tells why.
         """
         way, question = self._way, self._question
-        used = way.models.used
-        await way.budgets.check(question.model, replace(used, calls=used.calls + len(way.flying)))
         clock = asyncio.get_running_loop().time
         began = clock()
-        way.flying.add(question)
         keeping = asyncio.ensure_future(way.keeping.question(question))
         try:
             async with asked(way.client, way.upstreams[self._provider], question) as response:
@@ -103,7 +96,6 @@ class Call:
             way.keeping.recorded(question, self._key)
             return kept
         finally:
-            way.flying.discard(question)
             keeping.cancel()
             await asyncio.gather(keeping, return_exceptions=True)  # who failed it has been told
             self._count(clock() - began)
@@ -132,7 +124,6 @@ class Call:
                 input_tokens=tokens.read,
                 output_tokens=tokens.wrote,
                 cached_tokens=tokens.cached,
-                cost=self._way.budgets.prices.cost(self._question.model, tokens),
                 seconds=seconds,
             )
 

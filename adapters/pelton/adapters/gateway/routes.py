@@ -128,6 +128,7 @@ class Route:
                 key=key,
                 idempotent=True,
                 retry=NEVER,
+                model=question.model,
             )
         except StepError as error:
             self.failure = AgentError(str(error), kind=error.failure.kind)

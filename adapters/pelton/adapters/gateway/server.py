@@ -18,7 +18,6 @@ import msgspec
 
 from pelton.adapters.a2a.errors import HttpError, fault_of
 from pelton.adapters.a2a.guard import Guard, read_body
-from pelton.adapters.gateway.budgets import Budgets
 from pelton.adapters.gateway.calls import LONGEST, Way
 from pelton.adapters.gateway.dialects import PROVIDERS, dialect_of, error_of
 from pelton.adapters.gateway.keeping import Keeping
@@ -28,7 +27,6 @@ from pelton.adapters.gateway.upstream import upstreams
 from pelton.adapters.loopback import HOST, Loopback
 from pelton.adapters.quiet_server import Cut
 from pelton.runtime.gateway_settings import GatewaySettings
-from pelton.runtime.log import Log
 from pelton.runtime.model_gateway import Models
 
 _IDLE: Final = 60.0  # seconds that a connection to a provider is kept for the next call
@@ -39,9 +37,8 @@ _GO_ON: Final = (b"anthropic-version", b"anthropic-beta", b"openai-beta", b"user
 class Gateway:
     """Leads agents to the providers that it has keys or addresses for; `async with` it."""
 
-    def __init__(self, settings: GatewaySettings, log: Log, *, environ: Mapping[str, str]) -> None:
+    def __init__(self, settings: GatewaySettings, *, environ: Mapping[str, str]) -> None:
         self._upstreams = upstreams(settings, environ)
-        self._budgets = Budgets(settings, log)
         self._routes: dict[str, Route] = {}
         self._guard = Guard(HOST, ())
         self._starting = asyncio.Lock()
@@ -61,9 +58,7 @@ class Gateway:
             models=models,
             upstreams=self._upstreams,
             client=client,
-            budgets=self._budgets,
             keeping=Keeping(models.blobs),
-            flying=set(),
         )
         token = secrets.token_urlsafe(32)
         route = self._routes[token] = Route(way, token=token, host=self._server.url, anew=anew)
@@ -82,12 +77,10 @@ class Gateway:
         await self._server.stop()
         if self._client is not None:
             await self._client.close()
-        await self._budgets.stop()
 
     async def _started(self) -> aiohttp.ClientSession:
         async with self._starting:
             if self._client is None:
-                self._budgets.start()
                 await self._server.start()
                 connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE)
                 self._client = aiohttp.ClientSession(

@@ -159,6 +159,7 @@ class _Session:
             retry=adapter.retry,
             deadline=adapter.deadline,
             kind=StepKind.MODEL,
+            model=endpoint.model,
         )
         answer = msgspec.convert(found, Answer)
         await speech.end(answer.text)
