@@ -74,8 +74,8 @@ class Effects:
         seconds, for each run.
 
         `kind` says what it calls: a step of the kind `tool` is named `tool <the tool's name>`, so
-        that hooks and policies know it (`docs/hooks.md`); before one of the kind `model` budgets are
-        asked, which have a price for the `model` or not (`docs/gateway.md`).
+        that hooks and policies know it (`docs/hooks.md`). One of the kind `model` is held to the
+        budgets of models (`docs/gateway.md`), by what that `model` costs.
 
         A step that raises is tried again as `retry` says; without, if it is `idempotent`, by the
         class of its failure (`pelton.events.retries`), else never.
@@ -100,6 +100,14 @@ class Effects:
             kind=kind,
             model=model,
         )
+
+    async def reach(self, url: str) -> None:
+        """Let the step that is running ask something of a URL; see `docs/policy.md`: for adapters.
+
+        Raises:
+            CallDenied: no policy has its host among those that may be reached (`egress`).
+        """
+        await self._steps.reach(url)
 
     async def afford(self, model: str = "") -> None:
         """Let a model be asked within a step of another kind; see `docs/gateway.md`: for adapters.

@@ -197,6 +197,14 @@ class Steps:
         self._model = event.model or self._model
         self._recorder.emit(event if self._budgets is None else self._budgets.priced(event))
 
+    async def reach(self, url: str) -> None:
+        """Let the step that is running reach something at a URL.
+
+        Raises:
+            CallDenied: a policy does not allow it.
+        """
+        await self._guard.reach(url, _running.get(""))
+
     async def afford(self, model: str = "") -> None:
         """Let a model be asked; one that nobody names is taken for the one that was asked last.
 

@@ -86,6 +86,7 @@ class Call:
             AgentError: there is no answer; the kind tells why.
         """
         way, question = self._way, self._question
+        await way.models.turn.reach(way.upstreams[self._provider].url)
         clock = asyncio.get_running_loop().time
         began = clock()
         keeping = asyncio.ensure_future(way.keeping.question(question))
