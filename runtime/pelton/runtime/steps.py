@@ -147,7 +147,7 @@ class Steps:
         self._agent, self._observer = agent, observer
         self._occurrences: Counter[str] = Counter()
         self._asked: set[str] = set()
-        self._asking: set[str] = set()
+        self._asking = 0
         self._model = ""
 
     def key(self, name: str) -> str:
@@ -215,9 +215,7 @@ class Steps:
             return
         task = self._recorder.context.tasks.get(self._recorder.task_id)
         used = task.done.used if task is not None else Used()
-        own = _running.get("")  # what this runs within is no other call beside it
-        others = [key for key in self._asking if key != own and f"{WITHIN}{key}/" not in own]
-        used = replace(used, calls=used.calls + len(others))
+        used = replace(used, calls=used.calls + self._asking)
         await self._budgets.check(model or self._model, used)
 
     def run(
@@ -359,11 +357,12 @@ class Steps:
             yield
             return
         await self.afford(effect.model)
-        self._asking.add(effect.key)
+        one = 1 if effect.model else 0  # a step that names none may be several calls, or wait
+        self._asking += one
         try:
             yield
         finally:
-            self._asking.discard(effect.key)
+            self._asking -= one
 
     async def _completed(self, key: str, data: bytes, *, at_once: bool) -> Any:
         """Record a result. One that may be had again waits for others to be written with."""

@@ -51,7 +51,7 @@ class Gateway:
         return tuple(self._upstreams)
 
     @asynccontextmanager
-    async def route(self, models: Models, *, anew: bool) -> AsyncGenerator[Route]:
+    async def route(self, models: Models, *, anew: bool, token: str) -> AsyncGenerator[Route]:
         """Open a way to models; see `runtime.model_gateway.Models.route`."""
         client = await self._started()
         way = Way(
@@ -60,7 +60,7 @@ class Gateway:
             client=client,
             keeping=Keeping(models.blobs),
         )
-        token = secrets.token_urlsafe(32)
+        token = token or secrets.token_urlsafe(32)
         route = self._routes[token] = Route(way, token=token, host=self._server.url, anew=anew)
         try:
             yield route
