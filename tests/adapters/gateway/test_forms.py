@@ -128,8 +128,8 @@ class Store:
 
     def messages(self, record: Any, before: Mapping[str, Any]) -> list[Any]:
         """Return the messages of a record, which may go on from those of one `before`."""
-        found = record["body"]["messages"]
-        if isinstance(found, list):
+        found: Any = record["body"]["messages"]
+        if not hasattr(found, "keys"):
             return [self._read(each) for each in found]
         if "pages" in found:
             return [self._read(each) for page in found["pages"] for each in self._read(page)]
@@ -137,8 +137,7 @@ class Store:
         return [*begun, *(self._read(each) for each in found["parts"])]
 
     def _read(self, kept: Any) -> Any:
-        ref = kept.get("blob") if isinstance(kept, dict) else None
-        return kept if ref is None else msgspec.json.decode(self.data[ref["sha256"]])
+        return msgspec.json.decode(self.data[kept["blob"]["sha256"]]) if "blob" in kept else kept
 
 
 async def test_what_was_said_before_is_kept_once() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -177,7 +178,7 @@ class _Session:
     async def turn(self, turn: Turn) -> None:
         adapter, said = self._adapter, self._conversation
         self._turn = turn
-        async with opened(turn, anew=False, token=self._token) as route:
+        async with self._way(turn) as route:
             self._route, self._token = route, route.token if route else ""
             self._performance = Performance(
                 turn, self._begin, again=adapter.again, retry=adapter.retry, route=route
@@ -186,6 +187,12 @@ class _Session:
         said.new += self._performance.done
         await said.keep()
         self._well = True
+
+    def _way(self, turn: Turn) -> AbstractAsyncContextManager[ModelRoute | None]:
+        """Open the way to its models; in the user's home it is logged in, and has its own."""
+        if self._adapter.home is None:
+            return nullcontext()
+        return opened(turn, anew=False, token=self._token)
 
     async def cancel(self) -> None:
         """Tell the agent to stop."""
