@@ -62,7 +62,8 @@ test-frameworks: $(VENV)/.ready
 	@PATH="$(CURDIR)/$(FRAMEWORKS)/node_modules/.bin:$$PATH" TEST_FRAMEWORKS=$(ONLY) \
 		PELTON_EXECUTOR_ENVIRONMENTS=$(CURDIR)/$(FRAMEWORKS) $(BIN)/python -m pytest --timeout 300 \
 		-o faulthandler_timeout=1000 -n 2 -k "$$(echo $(ONLY) | sed 's/,/ or /g')" \
-		tests/adapters/frameworks/test_conformance.py tests/adapters/frameworks/test_isolated.py $(PYTEST_ARGS)
+		tests/adapters/frameworks/test_conformance.py tests/adapters/frameworks/test_isolated.py \
+		tests/adapters/frameworks/test_behind_gateway.py $(PYTEST_ARGS)
 
 ## node: the packages of the examples in JavaScript, without which their tests are skipped
 node:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pelton.events.calls import Call, Kind
-from pelton.events.policy import Bounds, judge, matches
+from pelton.events.policy import Bounds, judge, matches, unreached
 from pelton.events.ruling import Ruling, strictest
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -28,6 +28,7 @@ bounds = st.builds(
     seconds=st.none() | st.floats(0.1, 5),
     untrusted=st.lists(st.sampled_from(["remote:*", "tool:*", "client"]), max_size=2).map(tuple),
     writes=st.sampled_from(Ruling),
+    egress=st.lists(st.sampled_from(["*", "x", "y"]), max_size=2).map(tuple),
 )
 calls = st.builds(
     Call,
@@ -36,6 +37,7 @@ calls = st.builds(
     principal=st.just("p"),
     context=st.just("c"),
     task=st.just("t"),
+    name=st.sampled_from(["step", "https://x", "https://y/z"]),
     time=st.just(NOW),
     tool=tools | st.just(""),
     heard=st.lists(st.sampled_from(["client", "remote:https://x", "tool:read"])).map(tuple),
@@ -107,3 +109,34 @@ def test_a_limit_is_how_much_there_may_be(bound: str, member: str) -> None:
     limit = Bounds()._replace(**cast("Any", {bound: 3}))
     assert said(call(**{member: 2}), limit) is Ruling.ALLOW
     assert said(call(**{member: 3}), limit) is Ruling.DENY
+
+
+@pytest.mark.parametrize(
+    ("url", "patterns", "host"),
+    [
+        ("https://api.example.com/v1", ("*",), ""),
+        ("https://api.example.com/v1", ("api.example.com",), ""),
+        ("https://API.example.com/v1", ("*.example.com",), ""),
+        ("https://api.example.com/v1", ("api.example.com:443",), ""),
+        ("http://localhost:8000", ("localhost:8000",), ""),
+        ("http://[::1]:8000", ("::1",), ""),
+        ("http://localhost:8001", ("localhost:8000",), "localhost"),
+        ("https://example.com.evil.net", ("*.example.com", "example.com"), "example.com.evil.net"),
+        ("https://api.example.com@evil.net/", ("api.example.com",), "evil.net"),
+        ("https://api.example.com", (), "api.example.com"),
+        ("https://[broken", ("api.example.com",), "https://[broken"),
+        ("nothing", ("api.example.com",), "nothing"),
+    ],
+)
+def test_only_hosts_that_a_pattern_is_of_are_reached(
+    url: str, patterns: tuple[str, ...], host: str
+) -> None:
+    assert unreached(url, patterns) == host
+
+
+def test_nobody_elsewhere_is_handed_work_who_may_not_be_reached() -> None:
+    to = {"kind": Kind.DELEGATION, "tool": ""}
+    near, far = call(name="writer", **to), call(name="https://agents.example.com/a", **to)
+    assert said(near, Bounds(egress=())) is Ruling.ALLOW
+    assert said(far, Bounds(egress=("*.example.com",))) is Ruling.ALLOW
+    assert said(far, Bounds(egress=("*.example.org",))) is Ruling.DENY

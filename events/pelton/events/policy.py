@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from pelton.events.calls import Call, Kind
+from pelton.events.delegation import elsewhere
 from pelton.events.ruling import Ruling
 
 
@@ -19,7 +21,8 @@ class Bounds(NamedTuple):
 
     `tools` and `untrusted` are patterns, as of file names, for names of tools and sources of texts
     (`Call.heard`). `writes` is what becomes of a call that may write once text that is not to be
-    trusted has come. None is without a limit.
+    trusted has come. `egress` are patterns for the hosts that it may reach (`unreached`). None is
+    without a limit.
     """
 
     tools: tuple[str, ...] = ("*",)
@@ -30,6 +33,7 @@ class Bounds(NamedTuple):
     seconds: float | None = None
     untrusted: tuple[str, ...] = ()
     writes: Ruling = Ruling.ALLOW
+    egress: tuple[str, ...] = ("*",)
 
 
 class Said(NamedTuple):
@@ -46,6 +50,9 @@ def judge(call: Call, bounds: Bounds) -> Iterator[Said]:
         return
     if call.tool and not matches(call.tool, bounds.tools):
         yield Said(Ruling.DENY, f"The tool {call.tool!r} is not among those that may be called.")
+    away = call.kind is Kind.DELEGATION and elsewhere(call.name)
+    if away and (host := unreached(call.name, bounds.egress)):
+        yield Said(Ruling.DENY, not_reached(host))
     limits = (
         ("steps", call.steps, bounds.steps, call.kind is Kind.STEP),
         ("delegations", call.delegations, bounds.delegations, call.kind is Kind.DELEGATION),
@@ -66,3 +73,25 @@ def judge(call: Call, bounds: Bounds) -> Iterator[Said]:
 def matches(name: str, patterns: tuple[str, ...]) -> bool:
     """Whether one of some patterns is of a name."""
     return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def unreached(url: str, patterns: tuple[str, ...]) -> str:
+    """Return the host that a URL leads to, if no pattern is of it: of `HOST`, or of `HOST:PORT`.
+
+    An address of IPv6 stands without brackets and port.
+    """
+    if "*" in patterns:
+        return ""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return url[:200]
+    port = port or {"http": 80, "https": 443}.get(parts.scheme, 0)
+    known = (host,) if ":" in host else (host, f"{host}:{port}")
+    return "" if any(matches(each, patterns) for each in known) else host or url[:200]
+
+
+def not_reached(host: str) -> str:
+    """Return why a host is not reached."""
+    return f"Nothing at {host!r} may be reached from here (policy.egress)."

@@ -14,6 +14,7 @@ import typing
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, lru_cache
+from itertools import islice
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import msgspec
@@ -288,18 +289,21 @@ class Redactor:
         return raw if cleaned is text else base64.b64encode(cleaned.encode()).decode()
 
     def _members(self, value: dict[object, object], depth: int) -> object:
-        made: dict[object, object] = {}
-        changed, is_key = False, "kty" in value
-        for name, old in value.items():
+        made: dict[object, object] | None = None
+        is_key = "kty" in value
+        for place, (name, old) in enumerate(value.items()):
             new = self._any(old, depth + 1)
             if isinstance(old, str) and new is old and isinstance(name, str):
                 named = "private-jwk" if is_key and name in JWK_MEMBERS else _named(name, old)
                 if named and not self._allowed(old):
                     new = f"(redacted:{named})"
-            key = self.text(name) if isinstance(name, str) else name
-            changed = changed or new is not old or key is not name
+            key = self.text(name) if isinstance(name, str) and len(name) >= _SHORTEST else name
+            if made is None:
+                if new is old and key is name:
+                    continue
+                made = dict(islice(value.items(), place))
             made[_free(key, made)] = new
-        return made if changed else value
+        return value if made is None else made
 
 
 STANDARD: Final = Redactor()

@@ -33,6 +33,7 @@ from pelton.events.schedules import Schedules
 from pelton.events.turns import Turn
 from pelton.runtime.agents import Terms
 from pelton.runtime.aggregates import Aggregates
+from pelton.runtime.budgets import Budgets
 from pelton.runtime.clock import World, rfc3339
 from pelton.runtime.contexts import Contexts
 from pelton.runtime.log import Log
@@ -58,8 +59,8 @@ class Host(NamedTuple):
     `executor` is its id, `tenant` what its own records name, `patience` after how many seconds of
     its silence others take over; once `hurry` is set, everything is handed back. `ended` is told of
     each turn of an agent that has ended here. `steps` makes what calls the functions of steps;
-    `gateway` is where agents' calls of models go, if there is one; `observer` hears of all that is
-    done.
+    `gateway` is where agents' calls of models go, if there is one, and `budgets` says how many
+    there may be; `observer` hears of all that is done.
     """
 
     log: Log
@@ -77,6 +78,7 @@ class Host(NamedTuple):
     ended: Callable[[str, TurnEnded], None]
     steps: Callable[..., Steps] = Steps
     gateway: ModelGateway | None = None
+    budgets: Budgets | None = None
     observer: Observer = UNOBSERVED
 
     async def knows(self, agent: str) -> bool:

@@ -279,6 +279,7 @@ class Attempt:
             until=waits.until,
             agent=self._agent.name,
             observer=self._host.observer,
+            budgets=self._host.budgets,
             guard=self._guard,
         )
         return Tools(steps, waits)

@@ -38,6 +38,7 @@ class Effects:
         deadline: float | None = None,
         key: str = "",
         kind: StepKind = StepKind.CODE,
+        model: str = "",
     ) -> R: ...
     @overload
     async def step(
@@ -50,6 +51,7 @@ class Effects:
         deadline: float | None = None,
         key: str = "",
         kind: StepKind = StepKind.CODE,
+        model: str = "",
     ) -> R: ...
     def step(
         self,
@@ -61,6 +63,7 @@ class Effects:
         deadline: float | None = None,
         key: str = "",
         kind: StepKind = StepKind.CODE,
+        model: str = "",
     ) -> Coroutine[Any, Any, Any]:
         """Run `fn(*args)` and record its result; serve a recorded result without running (law 7).
 
@@ -71,7 +74,8 @@ class Effects:
         seconds, for each run.
 
         `kind` says what it calls: a step of the kind `tool` is named `tool <the tool's name>`, so
-        that hooks and policies know it (`docs/hooks.md`).
+        that hooks and policies know it (`docs/hooks.md`). One of the kind `model` is held to the
+        budgets of models (`docs/gateway.md`), by what that `model` costs.
 
         A step that raises is tried again as `retry` says; without, if it is `idempotent`, by the
         class of its failure (`pelton.events.retries`), else never.
@@ -94,7 +98,24 @@ class Effects:
             retry=retry,
             deadline=deadline,
             kind=kind,
+            model=model,
         )
+
+    async def reach(self, url: str) -> None:
+        """Let the step that is running ask something of a URL; see `docs/policy.md`: for adapters.
+
+        Raises:
+            CallDenied: no policy has its host among those that may be reached (`egress`).
+        """
+        await self._steps.reach(url)
+
+    async def afford(self, model: str = "") -> None:
+        """Let a model be asked within a step of another kind; see `docs/gateway.md`: for adapters.
+
+        Raises:
+            BudgetExceeded: a budget is used up.
+        """
+        await self._steps.afford(model)
 
     def now(self) -> datetime:
         """Return the time in UTC by the log's clock, in milliseconds, alike on every attempt."""

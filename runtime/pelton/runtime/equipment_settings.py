@@ -35,6 +35,14 @@ class PolicySettings(Section, frozen=True, kw_only=True):
             " Needs the extra `pelton[policy]`. In the variable it is a JSON object."
         ),
     ] = msgspec.field(default_factory=dict[str, dict[str, Any]])
+    egress: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Hosts that may be reached for an agent, as patterns (`api.openai.com`,"
+            " `*.example.com`, `localhost:8000`): of models, webhooks and agents elsewhere."
+            " Without a policy that says so, all that the settings lead to."
+        ),
+    ] = ("*",)
     max_steps: Annotated[int | None, Meta(description="How many steps a task may take.")] = 10_000
     max_delegations: Annotated[
         int,

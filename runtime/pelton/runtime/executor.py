@@ -24,6 +24,7 @@ from pelton.runtime.agents import Agent
 from pelton.runtime.aggregates import agents_of, schedules_of
 from pelton.runtime.assignment import Host
 from pelton.runtime.attempt import SETTLE
+from pelton.runtime.budgets import Budgets
 from pelton.runtime.clock import World
 from pelton.runtime.contexts import Contexts
 from pelton.runtime.initial import prompt
@@ -94,7 +95,8 @@ class Executor:
     seconds of its silence others take over; `tenant` what its own records name; `remote` asks the
     agents elsewhere that work is delegated to, `steps` makes what calls the functions of steps, and
     `embed` the vectors of texts, to recall them by meaning. `gateway` is where the calls of models
-    go that agents make elsewhere than in steps; `observer` hears of what is done.
+    go that agents make elsewhere than in steps, `budgets` says how many of all there may be, and
+    `observer` hears of what is done.
     """
 
     def __init__(
@@ -110,6 +112,7 @@ class Executor:
         steps: Callable[..., Steps] = Steps,
         embed: Embed | None = None,
         gateway: ModelGateway | None = None,
+        budgets: Budgets | None = None,
         observer: Observer = UNOBSERVED,
     ) -> None:
         self._log, self._world = log, world
@@ -141,6 +144,7 @@ class Executor:
             ended=self._ended,
             steps=steps,
             gateway=gateway,
+            budgets=budgets,
             observer=observer,
         )
         self.rang_again = 0

@@ -19,7 +19,7 @@ from pelton.events.done import COUNTED, Done, noted, tools_of
 from pelton.events.envelope import digest, encode
 from pelton.events.events import AnyEvent, Failure, FailureClass, StepStarted, TaskDelegated
 from pelton.events.memory import STEPS
-from pelton.events.policy import Said
+from pelton.events.policy import Said, not_reached, unreached
 from pelton.events.ruling import CallRuled, Point, Ruling
 from pelton.events.step import StepKind
 from pelton.runtime.answers import Approval
@@ -190,6 +190,18 @@ class Guard:
         text = text_of(event.message.parts)
         point, calls = Point.DELEGATION_BEFORE, self._calls(event)
         await self._decide(point, event.key, event.agent, {"text": text}, calls=calls)
+
+    async def reach(self, url: str, key: str) -> None:
+        """Let something be reached at a URL, for the step with that key.
+
+        Raises:
+            CallDenied: a policy does not allow it.
+        """
+        for policy in self.outfit.policies:
+            if host := unreached(url, policy.bounds.egress):
+                matter = _Matter(Point.STEP_BEFORE, key, "", "", kept=True, known={})
+                said = Said(Ruling.DENY, not_reached(host))
+                await self._record(matter, f"policy {policy.name}".rstrip(), said)
 
     async def about(self, point: Point, key: str, content: Any) -> Any:
         """Ask hooks about something of the turn itself, and return it as they leave it.

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from pelton.events.done import Used
 from pelton.events.turns import Step
 from pelton.runtime.bulk import Blobs
 from pelton.runtime.failures import AgentError
@@ -36,6 +35,15 @@ class ModelRoute(Protocol):
         """Why its last call came to nothing."""
         ...
 
+    @property
+    def asked(self) -> bool:
+        """Whether anything was asked through it, so that what that took is counted."""
+        ...
+
+    def leads_to(self, provider: str) -> bool:
+        """Whether there is a way to a provider; else its clients ask it by themselves."""
+        ...
+
     def url(self, provider: str) -> str:
         """Return the base URL of a provider: `anthropic`, `openai` or `gemini`.
 
@@ -54,14 +62,18 @@ class ModelRoute(Protocol):
 class ModelGateway(Protocol):
     """What an executor has, if its agents' calls of models are to go through it."""
 
-    def route(self, models: Models, *, anew: bool) -> AbstractAsyncContextManager[ModelRoute]:
+    def route(
+        self, models: Models, *, anew: bool, token: str
+    ) -> AbstractAsyncContextManager[ModelRoute]:
         """Open a way to models; see `Models.route`."""
         ...
 
 
-def opened(turn: Turn, *, anew: bool) -> AbstractAsyncContextManager[ModelRoute | None]:
+def opened(
+    turn: Turn, *, anew: bool, token: str = ""
+) -> AbstractAsyncContextManager[ModelRoute | None]:
     """Open the way to models of a turn; see `Models.route`. None if its executor has no gateway."""
-    return nullcontext() if turn.models is None else turn.models.route(anew=anew)
+    return nullcontext() if turn.models is None else turn.models.route(anew=anew, token=token)
 
 
 class Models(NamedTuple):
@@ -72,19 +84,17 @@ class Models(NamedTuple):
     recorder: Recorder
     blobs: Blobs
 
-    def route(self, *, anew: bool = False) -> AbstractAsyncContextManager[ModelRoute]:
-        """Open the way to models, within a step, as long as the context lasts.
+    def route(
+        self, *, anew: bool = False, token: str = ""
+    ) -> AbstractAsyncContextManager[ModelRoute]:
+        """Open the way to models, as long as the context lasts.
 
-        `anew` says that the agent does all of the step again on a later attempt, so that its calls
-        come in the order of those that are recorded.
+        Within a step its calls are steps within that one, and `anew` says that the agent does all
+        of it again on a later attempt, so that its calls come in the order of those that are
+        recorded. Elsewhere they are steps beside the agent's own, which a later attempt need not
+        ask for. A process that lives on has the `token` of an earlier route, which opens this one.
         """
-        return self.gateway.route(self, anew=anew)
-
-    @property
-    def used(self) -> Used:
-        """What the task has taken so far, as far as it is written."""
-        task = self.recorder.context.tasks.get(self.recorder.task_id)
-        return task.done.used if task is not None else Used()
+        return self.gateway.route(self, anew=anew, token=token)
 
     @property
     def recorded(self) -> Mapping[str, Step]:

@@ -38,6 +38,7 @@ class Policy:
             seconds=settings.max_seconds or None,
             untrusted=settings.untrusted,
             writes=Ruling(settings.writes),
+            egress=tuple(each.lower() for each in settings.egress),
         )
         self.digest = digest(encode([self.bounds, settings.schemas, settings.approvers, texts]))
 

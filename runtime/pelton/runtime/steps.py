@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
+from pelton.events.done import Used
 from pelton.events.envelope import digest, encode
 from pelton.events.errors import InvalidInput
 from pelton.events.events import (
@@ -33,6 +36,7 @@ from pelton.events.retries import NEVER, Retry, retry_of
 from pelton.events.step import StepKind
 from pelton.events.turns import Step
 from pelton.events.turns import Turn as TurnFold
+from pelton.runtime.budgets import Budgets
 from pelton.runtime.bulk import THRESHOLD, Blobs
 from pelton.runtime.failures import NondeterminismError, StepError, failure_of
 from pelton.runtime.guard import PREFIX, Guard
@@ -107,6 +111,8 @@ class Effect(NamedTuple):
     idempotent: bool
     deadline: float | None
     """Seconds that each run of it has."""
+    model: str = ""
+    """Which model is asked, if it is known."""
 
 
 class Steps:
@@ -114,7 +120,7 @@ class Steps:
 
     `now` tells the log's time, `doubt` asks a person about a step with an unknown outcome, `until`
     waits for a time of the log's under a key. `observer` hears of what `agent` runs, `guard` is
-    asked before each step, and after it.
+    asked before each step, and after it, and `budgets` before a model is.
     """
 
     def __init__(
@@ -131,8 +137,9 @@ class Steps:
         guard: Guard,
         agent: str = "",
         observer: Observer = UNOBSERVED,
+        budgets: Budgets | None = None,
     ) -> None:
-        self._guard = guard
+        self._guard, self._budgets = guard, budgets
         self._recorder, self._blobs, self._pulse = recorder, blobs, pulse
         self._number, self._attempt = number, attempt
         self._earlier = earlier
@@ -140,6 +147,8 @@ class Steps:
         self._agent, self._observer = agent, observer
         self._occurrences: Counter[str] = Counter()
         self._asked: set[str] = set()
+        self._asking = 0
+        self._model = ""
 
     def key(self, name: str) -> str:
         """Return the key of the next call of that name."""
@@ -184,7 +193,30 @@ class Steps:
         key = self.key("usage") if running is None else f"usage:{running}"
         if running is None and self._earlier is not None and key in self._earlier.used:
             return
-        self._recorder.emit(say(key))
+        event = say(key)
+        self._model = event.model or self._model
+        self._recorder.emit(event if self._budgets is None else self._budgets.priced(event))
+
+    async def reach(self, url: str) -> None:
+        """Let the step that is running reach something at a URL.
+
+        Raises:
+            CallDenied: a policy does not allow it.
+        """
+        await self._guard.reach(url, _running.get(""))
+
+    async def afford(self, model: str = "") -> None:
+        """Let a model be asked; one that nobody names is taken for the one that was asked last.
+
+        Raises:
+            BudgetExceeded: a budget is used up.
+        """
+        if self._budgets is None:
+            return
+        task = self._recorder.context.tasks.get(self._recorder.task_id)
+        used = task.done.used if task is not None else Used()
+        used = replace(used, calls=used.calls + self._asking)
+        await self._budgets.check(model or self._model, used)
 
     def run(
         self,
@@ -197,13 +229,14 @@ class Steps:
         retry: Retry | None,
         deadline: float | None,
         kind: StepKind = StepKind.CODE,
+        model: str = "",
     ) -> Coroutine[Any, Any, Any]:
         """Run a step or serve what is recorded of it; see `Turn.step`.
 
         Its key is given now and not when it is first waited for, so that no scheduler has a say.
         """
         key = self.named(name, key) if key else self.key(name)
-        effect = Effect(key, name, kind, fn, args, idempotent, deadline)
+        effect = Effect(key, name, kind, fn, args, idempotent, deadline, model)
         return self._run(effect, retry)
 
     async def _run(self, effect: Effect, retry: Retry | None) -> Any:
@@ -299,7 +332,7 @@ class Steps:
         with self._observer.step(self._agent, effect.kind, effect.name, key) as seen:
             try:
                 with self._pulse.running():
-                    async with asyncio.timeout(effect.deadline):
+                    async with asyncio.timeout(effect.deadline), self._paid(effect):
                         result = await self._called(key, effect.fn, effect.args)
                 data = msgspec.json.encode(result)
                 if self._guard.sees(intent):
@@ -316,6 +349,20 @@ class Steps:
             value = await self._completed(key, data, at_once=not effect.idempotent)
             seen.how = "completed"
             return value
+
+    @asynccontextmanager
+    async def _paid(self, effect: Effect) -> AsyncGenerator[None]:
+        """Let a model be asked, if that is what a step does, and know that it is."""
+        if effect.kind is not StepKind.MODEL:
+            yield
+            return
+        await self.afford(effect.model)
+        one = 1 if effect.model else 0  # a step that names none may be several calls, or wait
+        self._asking += one
+        try:
+            yield
+        finally:
+            self._asking -= one
 
     async def _completed(self, key: str, data: bytes, *, at_once: bool) -> Any:
         """Record a result. One that may be had again waits for others to be written with."""

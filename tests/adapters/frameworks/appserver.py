@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ else:
 
 LOCK = threading.Lock()
 MESSAGES: list[Json] = [SYSTEM]
+PLACE = [sys.argv[1]]
 ANSWERS: dict[int, Any] = {}
 ANSWERED = threading.Condition()
 INTERRUPTED = threading.Event()
@@ -75,7 +77,7 @@ def turn() -> None:
 
     try:
         while True:
-            answer = ask(sys.argv[1], MESSAGES, say)
+            answer = ask(PLACE[0], MESSAGES, say)
             used = answer["usage"]
             last = {
                 "inputTokens": used["prompt_tokens"],
@@ -120,6 +122,11 @@ def main() -> None:
         match message.get("method"):
             case "thread/start":
                 assert params["ephemeral"]
+                if provider := params.get("modelProvider"):
+                    [told] = re.findall(rf"model_providers.{provider}={{(.*)}}", sys.argv[-1])
+                    assert 'wire_api="responses"' in told
+                    assert 'env_key="OPENAI_API_KEY"' in told
+                    PLACE[0] = re.findall(r'base_url="(.*?)/v1"', told)[0]
                 send({"id": id_, "result": {"thread": {"id": "thread"}, "model": "scripted"}})
             case "thread/inject_items":
                 for item in params["items"]:

@@ -48,16 +48,22 @@ TOOLS: dict[str, Callable[..., Any]] = {"add": add, "pay": pay}
 
 
 def ask(url: str, messages: list[Json], say: Callable[[str], None]) -> Json:
-    """Ask the model: returns its text, the calls it wants made, and what it took."""
+    """Ask the model: returns its text, the calls it wants made, and what it took.
+
+    Where it is stands in `url`, or in the environment if that is `-`; a key only there.
+    """
+    url = os.environ["OPENAI_BASE_URL"].removesuffix("/v1") if url == "-" else url
+    key = os.environ.get("OPENAI_API_KEY", "")
     none: Json = {}
     offered = [
         {"type": "function", "function": {"name": name, "parameters": none}} for name in TOOLS
     ]
     body: Json = {"model": "scripted", "stream": True, "messages": messages, "tools": offered}
+    body["stream_options"] = {"include_usage": True}
     request = urllib.request.Request(
         f"{url}/v1/chat/completions",
         json.dumps(body).encode(),
-        {"content-type": "application/json"},
+        {"content-type": "application/json", "authorization": f"Bearer {key}"},
     )
     text, calls, usage, ended = "", dict[int, Json](), Json(), False
     try:

@@ -98,20 +98,20 @@ class Kit(NamedTuple):
         return as_agent(self.make(url), name=self.name, terms=TERMS)
 
     @asynccontextmanager
-    async def executor(self, log: JetStreamLog, url: str) -> AsyncGenerator[ModelGateway | None]:
+    async def executor(self, url: str) -> AsyncGenerator[ModelGateway | None]:
         """Give what its executor needs for a model at a URL."""
         if not self.gateway:
             yield None
             return
         environ = {"ANTHROPIC_API_KEY": "sk-test", "ANTHROPIC_BASE_URL": url}
-        async with Gateway(GatewaySettings(), log, environ=environ) as gateway:
+        async with Gateway(GatewaySettings(), environ=environ) as gateway:
             yield gateway
 
     @asynccontextmanager
     async def served(self, log: JetStreamLog, url: str, **options: Any) -> AsyncGenerator[None]:
         """Serve its agent, with a model at a URL."""
         async with (
-            self.executor(log, url) as gateway,
+            self.executor(url) as gateway,
             serving(log, self.agent(url), gateway=gateway, **options),
         ):
             yield

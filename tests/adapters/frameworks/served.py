@@ -23,7 +23,7 @@ async def main(url: str, model: str, kit: str, *point: str) -> None:
     async with JetStreamLog.open(url, migrate=False) as log:
         doom(log, Doom(Point.parse(*point) if point else None))
         agent = KITS[kit].agent(model)
-        async with KITS[kit].executor(log, model) as gateway, asyncio.TaskGroup() as group:
+        async with KITS[kit].executor(model) as gateway, asyncio.TaskGroup() as group:
             executor = Executor(log, [agent], world=RealWorld(), patience=1.0, gateway=gateway)
             group.create_task(executor.run())
             await executor.ready.wait()

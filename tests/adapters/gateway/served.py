@@ -23,7 +23,7 @@ async def main(url: str, model: str, *steps: str) -> None:
     die_with(os.getppid())
     async with (
         JetStreamLog.open(url, migrate=False) as log,
-        Gateway(GatewaySettings(), log, environ=environ(model)) as gateway,
+        Gateway(GatewaySettings(), environ=environ(model)) as gateway,
     ):
         executor = Executor(log, [asker(*steps)], world=RealWorld(), patience=1.0, gateway=gateway)
         async with asyncio.TaskGroup() as group:

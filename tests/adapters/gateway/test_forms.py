@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import pytest
 
 from pelton.adapters.gateway.answer import Reading
-from pelton.adapters.gateway.budgets import Prices
-from pelton.adapters.gateway.dialects import Tokens, dialect_of
+from pelton.adapters.gateway.dialects import dialect_of
 from pelton.adapters.gateway.keeping import PAGE, Keeping
-from pelton.adapters.gateway.question import Question
+from pelton.adapters.gateway.question import Part, Question
 from pelton.events.a2a import BlobRef
 from pelton.events.envelope import digest
 from pelton.events.redact import STANDARD
-from pelton.runtime.gateway_settings import PriceSettings
 from tests.secrets import PREFIXED
 
 
-def question(body: dict[str, Any], path: str = "/v1/messages", query: str = "") -> Question:
+def question(
+    body: dict[str, Any], query: str = "", known: Mapping[bytes, Part] | None = None
+) -> Question:
+    path = "/v1/messages"
     dialect = dialect_of("anthropic", path)
     assert dialect is not None
-    return Question(dialect, path, query, {}, body)
+    return Question(dialect, path, query, msgspec.json.encode(body), headers={}, known=known or {})
 
 
 SAID = {"role": "user", "content": [{"type": "text", "text": "hi"}]}
@@ -83,7 +86,7 @@ def test_a_text_in_pieces_is_kept_as_one_and_said_again() -> None:
     reading = Reading(dialect, "text/event-stream")
     data = events("It is ", key[:9], key[9:], ".") + END
     for at in range(0, len(data), 7):  # wherever the network cuts it
-        reading.feed(data[at : at + 7])
+        list(reading.feed(data[at : at + 7]))
     assert reading.ended
     kept = reading.kept()
     assert kept.events is not None
@@ -98,10 +101,11 @@ def test_pieces_of_other_texts_are_not_joined() -> None:
     assert dialect is not None
     reading = Reading(dialect, "text/event-stream")
     for index in (0, 1):
-        reading.feed(
+        data = (
             b'data: {"choices":[{"delta":{"tool_calls":[{"index":%d,"function":'
             b'{"arguments":"{}"}}]}}]}\n\n' % index
         )
+        list(reading.feed(data))
     kept = reading.kept()
     assert kept.events is not None
     assert len(kept.events) == 2
@@ -115,33 +119,55 @@ class Store:
     vault = None
 
     def __init__(self) -> None:
-        self.data: list[bytes] = []
+        self.data: dict[str, bytes] = {}
 
     async def put(self, data: bytes, member: str) -> BlobRef:
-        self.data.append(data)
-        return BlobRef(sha256=digest(data), size=len(data), member=member)
+        ref = BlobRef(sha256=digest(data), size=len(data), member=member)
+        self.data[ref.sha256] = data
+        return ref
+
+    def messages(self, record: Any, before: Mapping[str, Any]) -> list[Any]:
+        """Return the messages of a record, which may go on from those of one `before`."""
+        found: Any = record["body"]["messages"]
+        if not hasattr(found, "keys"):
+            return [self._read(each) for each in found]
+        if "pages" in found:
+            return [self._read(each) for page in found["pages"] for each in self._read(page)]
+        begun = self.messages(before[found["after"]], before)
+        return [*begun, *(self._read(each) for each in found["parts"])]
+
+    def _read(self, kept: Any) -> Any:
+        return msgspec.json.decode(self.data[kept["blob"]["sha256"]]) if "blob" in kept else kept
 
 
 async def test_what_was_said_before_is_kept_once() -> None:
     store = Store()
-    keeping = Keeping(store)  # type: ignore[arg-type]
     said = [{"role": "user", "content": f"{at} " * 200} for at in range(10 * PAGE)]
     sizes: list[int] = []
-    for at in range(1, len(said)):
-        kept = await keeping.question(question({"model": "m", "messages": said[:at]}))
-        sizes.append(len(str(kept)))
-    whole = sum(len(data) for data in store.data)
-    assert whole < 4 * len(str(said)), "not the square of it"
-    assert max(sizes) < 2500
+    for begin in (1, len(said) // 2):  # another attempt begins with much that was said
+        keeping, records = Keeping(store), dict[str, Any]()  # type: ignore[arg-type]
+        for at in range(begin, len(said)):
+            body = {"model": "m", "messages": said[:at]}
+            asked = question(body, known=keeping.known)
+            assert asked.digest == question(body).digest, "however much of it was known"
+            records[f"call {at}"] = kept = await keeping.question(asked)
+            keeping.recorded(asked, f"call {at}")
+            assert store.messages(kept, records) == said[:at]
+            sizes.append(len(str(kept)))
+    assert sum(map(len, store.data.values())) < 2 * len(str(said)), "not the square of it"
+    assert max(sizes) < 1500
 
 
-def test_prices_are_of_the_longest_pattern() -> None:
-    prices = Prices(
-        {
-            "*": PriceSettings(input=100, output=100),
-            "claude-*": PriceSettings(input=3, output=15, cached=0.3),
-        }
-    )
-    assert prices.cost("claude-x", Tokens(1_000_000, 100_000, 500_000)) == pytest.approx(3.15)
-    assert prices.cost("other", Tokens(1000, 0, 0)) == pytest.approx(0.1)
-    assert Prices({}).of("m") is None
+async def test_conversations_side_by_side_go_on_each_from_its_own() -> None:
+    store, records = Store(), dict[str, Any]()
+    keeping = Keeping(store)  # type: ignore[arg-type]
+    lines: dict[str, list[Any]] = {"one": [], "other": []}
+    for at in range(8):
+        for name, said in lines.items():
+            said.append({"role": "user", "content": f"{name} {at}"})
+            asked = question({"model": "m", "messages": said}, known=keeping.known)
+            records[f"{name} {at}"] = kept = await keeping.question(asked)
+            keeping.recorded(asked, f"{name} {at}")
+            assert store.messages(kept, records) == said
+            if at:
+                assert kept["body"]["messages"]["after"] == f"{name} {at - 1}"

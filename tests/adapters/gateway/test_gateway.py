@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,15 @@ from pelton.events.events import (
     TurnStarted,
     UsageReported,
 )
+from pelton.events.ruling import CallRuled
 from pelton.runtime.agents import Agent, agent
+from pelton.runtime.budgets import Budgets
+from pelton.runtime.equipment_settings import PolicySettings
 from pelton.runtime.gateway_settings import GatewaySettings, PriceSettings
 from pelton.runtime.jetstream.log import JetStreamLog
 from pelton.runtime.log import Conflict
+from pelton.runtime.outfit import Outfit
+from pelton.runtime.policies import Policy
 from pelton.runtime.replay.session import task_session
 from pelton.runtime.turn import Turn
 from pelton.testing import rerun
@@ -47,8 +53,9 @@ async def served(
     """Serve an agent whose executor has a gateway to a model."""
     given = GatewaySettings(**settings)
     async with (
-        Gateway(given, log, environ=environ(url)) as gateway,
-        serving(log, agent, gateway=gateway),
+        Gateway(given, environ=environ(url)) as gateway,
+        Budgets(given, log) as budgets,
+        serving(log, agent, gateway=gateway, budgets=budgets),
     ):
         yield Client(log, agent.name)
 
@@ -272,6 +279,20 @@ async def test_a_tenants_budget_counts_what_others_have_used(
     _, events = await run(log, model.url, asker("messages:b"), tenant_calls=1)
     assert "tenant_calls" in failure(events)[1]
     assert len(model.asked) == 1
+
+
+async def test_a_provider_that_no_policy_lets_agents_reach_is_not_asked(
+    log: JetStreamLog, model: ScriptedModel
+) -> None:
+    policy = Policy(PolicySettings(egress=("api.example.com",)))
+    agent = replace(asker("messages:a"), outfit=lambda: Outfit(policies=(policy,)))
+    task, events = await run(log, model.url, agent)
+    kind, message = failure(events)
+    assert kind is FailureClass.POLICY
+    assert "policy.egress" in message
+    assert [each.by for each in events if isinstance(each, CallRuled)] == ["policy"]
+    assert '403 {"type":"error"' in said(task)
+    assert not model.asked
 
 
 # Who is refused

@@ -41,7 +41,7 @@ async def test_what_has_an_intent_and_no_result_is_asked_again(
         await process.wait()
     await asyncio.wait_for(asked.gone.wait(), 5)
     async with (
-        Gateway(GatewaySettings(), log, environ=environ(model.url)) as gateway,
+        Gateway(GatewaySettings(), environ=environ(model.url)) as gateway,
         serving(log, asker(*STEPS), gateway=gateway, patience=1.0),
     ):
         ended = await client.settled(context, task, within=30)

@@ -129,15 +129,17 @@ def check_media_type(headers: Mapping[bytes, bytes]) -> None:
         raise error
 
 
-async def read_body(receive: Receive, headers: Mapping[bytes, bytes]) -> bytes | None:
+async def read_body(
+    receive: Receive, headers: Mapping[bytes, bytes], *, most: int = MAX_BODY
+) -> bytes | None:
     """Return the body of a request, or None if its client has gone.
 
     Raises:
-        BodyTooLarge: it has more than `MAX_BODY` bytes, or says so.
+        BodyTooLarge: it has more than `most` bytes, or says so.
     """
     said = headers.get(b"content-length", b"0")
-    if len(said) > 10 or (said.isdigit() and int(said) > MAX_BODY):
-        raise _too_large()
+    if len(said) > 10 or (said.isdigit() and int(said) > most):
+        raise _too_large(most)
     message = await receive()
     if message["type"] != "http.request":
         return None
@@ -151,13 +153,13 @@ async def read_body(receive: Receive, headers: Mapping[bytes, bytes]) -> bytes |
             return None
         parts.append(message.get("body", b""))
         size += len(parts[-1])
-        if size > MAX_BODY:
-            raise _too_large()
+        if size > most:
+            raise _too_large(most)
     return b"".join(parts)
 
 
-def _too_large() -> BodyTooLarge:
-    return BodyTooLarge(f"the body has more than {MAX_BODY} bytes: send large content as a url")
+def _too_large(most: int) -> BodyTooLarge:
+    return BodyTooLarge(f"the body has more than {most} bytes: send large content as a url")
 
 
 def check_once(headers: Iterable[tuple[bytes, bytes]]) -> None:

@@ -344,6 +344,7 @@ async def serve_bridge(
     """
     config = uvicorn.Config(
         bridge.app,
+        interface="asgi3",
         http=type("Protocol", (Protocol,), {"door": door}),
         ws=Socket,
         ws_max_size=MAX_FRAME,

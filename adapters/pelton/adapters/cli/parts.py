@@ -114,6 +114,7 @@ async def executor(settings: Settings, stop: Stop, ready: Ready) -> None:
     from pelton.adapters.telemetry.opened import open_telemetry
     from pelton.adapters.telemetry.standing import in_hand
     from pelton.events.start import Stage
+    from pelton.runtime.budgets import Budgets
     from pelton.runtime.clock import RealWorld
     from pelton.runtime.executor import Executor
 
@@ -132,7 +133,8 @@ async def executor(settings: Settings, stop: Stop, ready: Ready) -> None:
         open_telemetry(settings, "executor", world=world) as telemetry,
         open_log(settings, name="executor", observer=telemetry) as log,
         remotes(settings) as remote,
-        gateway(settings, log) as models,
+        gateway(settings) as models,
+        Budgets(settings.gateway, log) as budgets,
     ):
         serving = Executor(
             log,
@@ -143,6 +145,7 @@ async def executor(settings: Settings, stop: Stop, ready: Ready) -> None:
             remote=remote,
             embed=embedding(settings),
             gateway=models,
+            budgets=budgets,
             observer=telemetry,
         )
         if lacking is not None:

@@ -12,7 +12,6 @@ from pelton.runtime.settings import Settings, SettingsError
 if TYPE_CHECKING:
     from pelton.adapters.push.service import Pushing
     from pelton.runtime.clock import World
-    from pelton.runtime.jetstream.log import JetStreamLog
     from pelton.runtime.model_gateway import ModelGateway
     from pelton.runtime.remote import Remote
     from pelton.runtime.semantic import Embed
@@ -75,7 +74,7 @@ async def pushing(settings: Settings, world: World) -> AsyncGenerator[Pushing | 
 
 
 @contextlib.asynccontextmanager
-async def gateway(settings: Settings, log: JetStreamLog) -> AsyncGenerator[ModelGateway | None]:
+async def gateway(settings: Settings) -> AsyncGenerator[ModelGateway | None]:
     """Give where agents' calls of models go while the context lasts, if they are to."""
     if not settings.gateway.enabled:
         yield None
@@ -86,7 +85,7 @@ async def gateway(settings: Settings, log: JetStreamLog) -> AsyncGenerator[Model
         _no_gateway()
         yield None
         return
-    async with Gateway(settings.gateway, log, environ=os.environ) as found:
+    async with Gateway(settings.gateway, environ=os.environ) as found:
         yield found if found.providers else None
 
 

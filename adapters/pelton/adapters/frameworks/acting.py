@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from pelton.adapters.frameworks.contract import AdapterError, Capability, Health, SessionLost
 from pelton.adapters.frameworks.conversation import Conversation, Spoken, ToolCall
@@ -17,6 +18,7 @@ from pelton.adapters.frameworks.processes import Processes
 from pelton.events.errors import InvalidInput
 from pelton.events.retries import Retry
 from pelton.events.session import SessionReason, SessionStart
+from pelton.runtime.model_gateway import ModelRoute, opened
 from pelton.runtime.sessions import Opening
 from pelton.runtime.turn import Turn
 
@@ -86,13 +88,17 @@ class ActingAdapter:
         self.processes = Processes()
         self._warm: dict[str, _Warm] = {}
 
-    async def launch(self) -> Client:
-        """Start a process with a new session.
+    async def launch(self, route: ModelRoute | None) -> Client:
+        """Start a process with a new session; with a `route`, that is the way to its models.
 
         Raises:
             AgentError: it cannot be started, or does not open a session.
         """
         raise NotImplementedError
+
+    def furnished(self, route: ModelRoute | None) -> Mapping[str, str] | None:  # noqa: ARG002
+        """Return the files of its home; those of some say where its model is."""
+        return self.home
 
     async def start(self) -> None:
         """Look for the program, and start what sees to its end.
@@ -136,18 +142,22 @@ class ActingAdapter:
             await self._warm.popitem()[1].client.close()
         await self.processes.stop()
 
-    async def put_by(self, context_id: str, client: Client, heard: frozenset[str]) -> None:
+    async def put_by(self, context_id: str, warm: _Warm) -> None:
         """Keep a process for the next turn of its conversation; the one longest kept goes."""
-        self._warm[context_id] = _Warm(client, heard)
+        self._warm[context_id] = warm
         while len(self._warm) > self.keep:
             await self._warm.pop(next(iter(self._warm))).client.close()
 
 
-class _Warm:
-    """A process whose session has heard those parts of a conversation."""
+class _Warm(NamedTuple):
+    """A process whose session has heard those parts of a conversation.
 
-    def __init__(self, client: Client, heard: frozenset[str]) -> None:
-        self.client, self.heard = client, heard
+    `token` is what it has for its models, if the way to them is its executor's.
+    """
+
+    client: Client
+    heard: frozenset[str]
+    token: str
 
 
 class _Session:
@@ -159,6 +169,8 @@ class _Session:
         self._adapter, self._conversation = adapter, conversation
         self._client = warm.client if warm else None
         self._warm = warm is not None
+        self._token = warm.token if warm else ""
+        self._route: ModelRoute | None = None
         self._turn: Turn
         self._performance: Performance
         self._well = False
@@ -166,11 +178,21 @@ class _Session:
     async def turn(self, turn: Turn) -> None:
         adapter, said = self._adapter, self._conversation
         self._turn = turn
-        self._performance = Performance(turn, self._begin, again=adapter.again, retry=adapter.retry)
-        await self._performance.run()
+        async with self._way(turn) as route:
+            self._route, self._token = route, route.token if route else ""
+            self._performance = Performance(
+                turn, self._begin, again=adapter.again, retry=adapter.retry, route=route
+            )
+            await self._performance.run()
         said.new += self._performance.done
         await said.keep()
         self._well = True
+
+    def _way(self, turn: Turn) -> AbstractAsyncContextManager[ModelRoute | None]:
+        """Open the way to its models; in the user's home it is logged in, and has its own."""
+        if self._adapter.home is None:
+            return nullcontext()
+        return opened(turn, anew=False, token=self._token)
 
     async def cancel(self) -> None:
         """Tell the agent to stop."""
@@ -182,7 +204,8 @@ class _Session:
         if client is None:
             return
         if self._well and client.alive and self._adapter.keep:
-            await self._adapter.put_by(self._turn.context_id, client, self._conversation.parts)
+            warm = _Warm(client, self._conversation.parts, self._token)
+            await self._adapter.put_by(self._turn.context_id, warm)
         else:
             await client.close()
 
@@ -195,7 +218,7 @@ class _Session:
         if self._client is not None:
             await self._client.close()
             self._client = None
-        self._client = await self._adapter.launch()
+        self._client = await self._adapter.launch(self._route)
         self._client.begin(lines, done)
         return self._client
 

@@ -13,6 +13,7 @@ from pelton.adapters.frameworks.processes import Processes
 from pelton.adapters.frameworks.rpc import Peer
 from pelton.events.events import FailureClass
 from pelton.runtime.failures import AgentError
+from pelton.runtime.model_gateway import ModelRoute
 
 OPENS: Final = 60.0
 """Seconds that a program has to open a session."""
@@ -26,11 +27,12 @@ async def launched(
     more: Mapping[str, str],
     directory: str,
     home: Mapping[str, str] | None,
+    route: ModelRoute | None = None,
 ) -> AsyncGenerator[tuple[Peer, AsyncExitStack]]:
     """Start a program; the block opens a session, and takes over the stack that ends it.
 
     With `home` it has a home of its own, with the files that this names; `{home}` in a variable's
-    value stands for it.
+    value stands for it. With a `route`, that is where its calls of models go.
 
     Raises:
         AgentError: no session is open in time.
@@ -42,7 +44,7 @@ async def launched(
             own = {"HOME": place, "XDG_CONFIG_HOME": place, "XDG_DATA_HOME": place}
             more = own | {key: text.replace("{home}", place) for key, text in more.items()}
         peer = await stack.enter_async_context(
-            Peer.open(processes, command, more=more, directory=directory)
+            Peer.open(processes, command, more=more, directory=directory, route=route)
         )
         try:
             async with asyncio.timeout(OPENS):

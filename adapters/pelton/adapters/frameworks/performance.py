@@ -22,6 +22,7 @@ from pelton.events.events import FailureClass
 from pelton.events.retries import Retry
 from pelton.events.step import StepKind
 from pelton.runtime.failures import AgentError
+from pelton.runtime.model_gateway import ModelRoute
 from pelton.runtime.turn import Turn
 
 REFUSED: Final = "A person has refused this."
@@ -120,7 +121,8 @@ class Performance:
     """One attempt of a turn. `begin` starts a process with what the turn has come to so far.
 
     A call that a crash has cut off is made again if it only reads, or with `again`; else a person
-    is asked. `retry` says how the model is asked again when it fails.
+    is asked. `retry` says how the model is asked again when it fails, `route` is the way to it, if
+    that is not the agent's own affair.
     """
 
     def __init__(
@@ -130,8 +132,9 @@ class Performance:
         *,
         again: bool = False,
         retry: Retry | None = None,
+        route: ModelRoute | None = None,
     ) -> None:
-        self._turn, self._begin = turn, begin
+        self._turn, self._begin, self._route = turn, begin, route
         self._again, self._retry = again, retry
         self._speech = Speech(turn)
         self._performer: Performer | None = None
@@ -204,7 +207,8 @@ class Performance:
                 case Asked(call):
                     return Passage(text, ask=call)
                 case Ended(took):
-                    return Passage(text, took=took)
+                    counted = self._route is not None and self._route.asked  # call by call
+                    return Passage(text, took=None if counted else took)
                 case _:
                     self._turn.beat()
 
@@ -220,8 +224,10 @@ class Performance:
             return self._later.popleft()
         try:
             return await performer.event()
-        except Exception:
+        except Exception as error:
             self._performer = None  # what comes is for another one
+            if self._route is not None and self._route.failure and type(error) is AgentError:
+                raise self._route.failure from error
             raise
 
     # What it does

@@ -17,6 +17,7 @@ from pelton.adapters.frameworks.contract import AgentDied
 from pelton.adapters.frameworks.processes import Process, Processes
 from pelton.events.events import FailureClass
 from pelton.runtime.failures import AgentError
+from pelton.runtime.model_gateway import ModelRoute
 
 Json = dict[str, Any]
 
@@ -102,9 +103,12 @@ class Peer:
         *,
         more: Mapping[str, str] | None = None,
         directory: str | None = None,
+        route: ModelRoute | None = None,
     ) -> AsyncGenerator[Peer]:
         """Run a command for the duration of the block, and speak with it."""
-        async with processes.run(command, given=None, more=more, directory=directory) as process:
+        async with processes.run(
+            command, given=None, more=more, directory=directory, route=route
+        ) as process:
             peer = cls(process, command[0])
             tasks = [
                 asyncio.create_task(peer._listen(), name="rpc"),

@@ -18,7 +18,6 @@ STREAM: Final = "text/event-stream"
 _GROWS: Final = frozenset({"text", "thinking", "partial_json", "content", "arguments", "delta"})
 """Members whose text goes on from one event of a stream to the next."""
 _NUMBERS: Final = frozenset({"sequence_number"})
-_DONE: Final = "[DONE]"
 
 
 class Event(NamedTuple):
@@ -75,15 +74,18 @@ class Reading:
         """What it took."""
         return self._dialect.tokens(self._counts)
 
-    def feed(self, data: bytes) -> list[Event]:
-        """Take what has come of a stream, and return the events that are whole."""
+    def feed(self, data: bytes) -> Iterator[Event]:
+        """Take what has come of a stream, and yield the events that are whole."""
         self._rest += data
         if b"\r" in self._rest:
             self._rest = self._rest.replace(b"\r\n", b"\n")
         *blocks, self._rest = self._rest.split(b"\n\n")
-        found = [self._event(block + b"\n\n") for block in blocks if block.strip()]
-        self._events += found
-        return found
+        for block in blocks:
+            if block.strip():
+                event = _event(block + b"\n\n")
+                self._look(event.data)
+                self._events.append(event)
+                yield event
 
     def whole(self, data: bytes) -> Kept:
         """Take all of an answer that is no stream.
@@ -100,34 +102,32 @@ class Reading:
         """Return the stream as it is recorded."""
         return Kept(type=self._type, events=tuple(joined(self._events)))
 
-    def _event(self, raw: bytes) -> Event:
-        name, lines = "", list[str]()
-        for line in raw.decode(errors="replace").split("\n"):
-            field, _, value = line.partition(":")
-            if field == "event":
-                name = value.strip()
-            elif field == "data":
-                lines.append(value.removeprefix(" "))
-        text = "\n".join(lines)
-        try:
-            data: Any = msgspec.json.decode(text)
-        except msgspec.DecodeError:
-            data = text  # such as `[DONE]`, or what somebody in between has said
-        self._look(data)
-        return Event(raw, name, data)
-
     def _look(self, part: Any) -> None:
         """See what a part of it says of itself."""
         if not isinstance(part, dict):
             return
         found = cast("Json", part)
-        self._counts |= {
-            name: count
-            for name, count in (self._dialect.usage(found) or {}).items()
-            if count is not None
-        }
+        if counts := self._dialect.usage(found):
+            told = ((name, count) for name, count in counts.items() if count is not None)
+            self._counts.update(told)
         self.ended = self.ended or self._dialect.ends(found)
         self.failed = self.failed or self._dialect.fails(found)
+
+
+def _event(raw: bytes) -> Event:
+    name, lines = b"", list[bytes]()
+    for line in raw.split(b"\n"):
+        field, _, value = line.partition(b":")
+        if field == b"data":
+            lines.append(value.removeprefix(b" "))
+        elif field == b"event":
+            name = value.strip()
+    text = lines[0] if len(lines) == 1 else b"\n".join(lines)
+    try:
+        data: Any = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError):
+        data = text.decode(errors="replace")  # such as `[DONE]`, or what somebody between has said
+    return Event(raw, name.decode(errors="replace"), data)
 
 
 def counts_only(event: Event) -> bool:

@@ -12,7 +12,6 @@ from msgspec.structs import replace
 
 from pelton.adapters.frameworks.providers import failure_kind
 from pelton.adapters.gateway.answer import Kept, Reading, counts_only
-from pelton.adapters.gateway.budgets import Budgets
 from pelton.adapters.gateway.dialects import Tokens, error_of
 from pelton.adapters.gateway.keeping import Keeping
 from pelton.adapters.gateway.question import Question
@@ -45,8 +44,8 @@ class Client(Protocol):
         """Let it go on."""
         ...
 
-    async def end(self) -> None:
-        """End it."""
+    async def end(self, data: bytes = b"") -> None:
+        """End it, with what is left of it."""
         ...
 
     async def whole(self, status: int, body: Any) -> None:
@@ -64,17 +63,15 @@ class Way(NamedTuple):
     models: Models
     upstreams: Mapping[str, Upstream]
     client: aiohttp.ClientSession
-    budgets: Budgets
     keeping: Keeping
-    flying: set[Question]
-    """The questions that have no answer yet."""
 
 
 class Call:
-    """A call that is made."""
+    """A call that is made, as the step with that key."""
 
-    def __init__(self, way: Way, question: Question, client: Client) -> None:
+    def __init__(self, way: Way, question: Question, client: Client, *, key: str) -> None:
         self._way, self._question, self._client = way, question, client
+        self._key = key
         self._provider = question.dialect.provider.name
         self._held: list[bytes] = []
         self._answered = False
@@ -89,26 +86,24 @@ class Call:
             AgentError: there is no answer; the kind tells why.
         """
         way, question = self._way, self._question
-        used = way.models.used
-        await way.budgets.check(question.model, replace(used, calls=used.calls + len(way.flying)))
+        await way.models.turn.reach(way.upstreams[self._provider].url)
         clock = asyncio.get_running_loop().time
         began = clock()
-        way.flying.add(question)
         keeping = asyncio.ensure_future(way.keeping.question(question))
         try:
             async with asked(way.client, way.upstreams[self._provider], question) as response:
                 kept = await self._pass_on(response)
-            return replace(kept, question=await keeping)
+            kept = replace(kept, question=await keeping)
+            way.keeping.recorded(question, self._key)
+            return kept
         finally:
-            way.flying.discard(question)
             keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)  # who failed it has been told
             self._count(clock() - began)
 
     async def finish(self) -> None:
         """Let the client have the end: what it does then can be known of."""
-        for data in self._held:
-            await self._client.send(data)
-        await self._client.end()
+        await self._client.end(b"".join(self._held))
 
     async def fail(self, failure: Failure) -> None:
         """Let the client know that there is no answer, in the provider's words if it has any."""
@@ -130,7 +125,6 @@ class Call:
                 input_tokens=tokens.read,
                 output_tokens=tokens.wrote,
                 cached_tokens=tokens.cached,
-                cost=self._way.budgets.prices.cost(self._question.model, tokens),
                 seconds=seconds,
             )
 
@@ -172,18 +166,21 @@ class Call:
     ) -> Kept:
         length, uncounted = 0, self._question.counts
         await self._client.start(200, headers)
-        async for data in response.content.iter_any():
+        while data := await response.content.readany():
             self._way.models.recorder.beat()
             length += len(data)
             if length > LONGEST:
                 raise _garbled()
+            passed = b""
             for event in reading.feed(data):
                 if uncounted and counts_only(event):
                     continue
                 if reading.ended:
                     self._held.append(event.raw)
                 else:
-                    await self._client.send(event.raw)
+                    passed += event.raw
+            if passed:
+                await self._client.send(passed)
         if reading.failed:
             self._answered = True
             raise AgentError("The model has failed.", kind=FailureClass.PROVIDER)
@@ -193,12 +190,13 @@ class Call:
 
 
 async def _all(response: aiohttp.ClientResponse) -> bytes:
-    data = b""
-    async for each in response.content.iter_any():
-        data += each
-        if len(data) > LONGEST:
+    pieces, length = list[bytes](), 0
+    while data := await response.content.readany():
+        pieces.append(data)
+        length += len(data)
+        if length > LONGEST:
             raise _garbled()
-    return data
+    return b"".join(pieces)
 
 
 def _garbled() -> AgentError:

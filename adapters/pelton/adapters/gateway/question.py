@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from hashlib import sha256
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl, urlencode
 
@@ -30,56 +31,114 @@ MARKS: Final = frozenset({"cache_control"})
 _BILLING: Final = "x-anthropic-billing-header"
 _SECRET: Final = frozenset({"key", "access_token"})  # in an address: a key, that is never kept
 
+Members = dict[str, msgspec.Raw]
+
+
+class Part:
+    """A member of a question, or an item of one that is a list, in the form that is compared.
+
+    `data` is its canonical JSON and `digest` the SHA-256 of that; `source` is the SHA-256 of the
+    bytes that it came in. Once it is kept, `kept` stands in its place, and nobody needs `data`.
+    """
+
+    __slots__ = ("data", "digest", "kept", "source")
+
+    def __init__(self, data: bytes, source: bytes) -> None:
+        self.data, self.digest, self.source = data, digest(data), source
+        self.kept: Any = msgspec.UNSET
+
 
 class Question:
     """One call of a model, as a client makes it.
 
     `path` is that behind the provider's base URL, `headers` are those that go on to the provider.
+    `known` are the parts that are kept, by the hashes of the bytes that they came in: a question
+    repeats what was said before, and of that nothing is read but its bytes.
     """
 
     def __init__(
-        self, dialect: Dialect, path: str, query: str, headers: Mapping[str, str], body: Json
+        self,
+        dialect: Dialect,
+        path: str,
+        query: str,
+        data: bytes,
+        *,
+        headers: Mapping[str, str],
+        known: Mapping[bytes, Part],
     ) -> None:
-        self.dialect, self.path, self.headers, self.body = dialect, path, headers, body
+        """Read a question.
+
+        Raises:
+            msgspec.DecodeError: it is no JSON object.
+            RecursionError: it is nested too deep.
+        """
+        self.dialect, self.path, self.headers = dialect, path, headers
         pairs = [(name, value) for name, value in parse_qsl(query) if name not in _SECRET]
         self.query = urlencode(pairs)
-        self.model = dialect.model(path, body)
-
-    @cached_property
-    def essence(self) -> Json:
-        """All of the body that a model heeds, in one form."""
-        return {name: _plain(value) for name, value in self.body.items() if name not in VOLATILE}
-
-    @cached_property
-    def parts(self) -> dict[str, list[bytes]]:
-        """The members of the essence as canonical JSON: a list item by item."""
-        found: dict[str, list[bytes]] = {}
-        for name, value in sorted(self.essence.items()):
-            items = cast("Sequence[Any]", value) if isinstance(value, list) else (value,)
-            found[name] = [encode(each) for each in items]
-        return found
+        self._members: Members = msgspec.json.decode(data, type=Members)
+        self.model = dialect.model(path, {"model": self._member("model") or ""})
+        self.parts: dict[str, Part | list[Part]] = {
+            name: _parts(raw, known)
+            for name, raw in sorted(self._members.items())
+            if name not in VOLATILE
+        }
+        """What a model heeds of it: its members, a list item by item."""
 
     @cached_property
     def digest(self) -> str:
         """The SHA-256 that the question is known by."""
-        hashes = {name: [*map(digest, parts)] for name, parts in self.parts.items()}
+        hashes = {
+            name: [each.digest for each in (parts if isinstance(parts, list) else (parts,))]
+            for name, parts in self.parts.items()
+        }
         return digest(encode((self.path, self.query, hashes)))
 
     @property
     def sent(self) -> bytes:
         """The body as it goes to the provider, who is asked what a stream took."""
-        return msgspec.json.encode(self._counted() if self.counts else self.body)
+        if not self.counts:
+            return msgspec.json.encode(self._members)
+        options = cast("Json", self._member("stream_options") or {})
+        counted = {"stream_options": {**options, "include_usage": True}}
+        return msgspec.json.encode({**self._members, **counted})
 
-    @property
+    @cached_property
     def counts(self) -> bool:
         """Whether the answer is to tell what it took, and the client has not asked for that."""
-        options = cast("Json", self.body.get("stream_options") or {})
-        asked = bool(options.get("include_usage"))
-        return self.dialect.name == "chat" and bool(self.body.get("stream")) and not asked
+        if self.dialect.name != "chat" or not self._member("stream"):
+            return False
+        options = cast("Json", self._member("stream_options") or {})
+        return not options.get("include_usage")
 
-    def _counted(self) -> Json:
-        options = cast("Json", self.body.get("stream_options") or {})
-        return {**self.body, "stream_options": {**options, "include_usage": True}}
+    def _member(self, name: str) -> Any:
+        raw = self._members.get(name)
+        return None if raw is None else msgspec.json.decode(raw)
+
+
+def _parts(raw: msgspec.Raw, known: Mapping[bytes, Part]) -> Part | list[Part]:
+    """Return a member in one form: a list item by item, one of a single text as the text."""
+    if bytes(memoryview(raw)[:1]) != b"[":
+        return _known(raw, known) or _part(raw, _plain(msgspec.json.decode(raw)))
+    found: list[Part] = []
+    for item in msgspec.json.decode(raw, type=list[msgspec.Raw]):
+        part = _known(item, known)
+        if part is None:
+            value = _plain(msgspec.json.decode(item))
+            if _text(value).startswith(_BILLING):
+                continue
+            part = _part(item, value)
+        found.append(part)
+    if len(found) == 1 and isinstance(text := _plain(msgspec.json.decode(raw)), str):
+        return _part(raw, text)
+    return found
+
+
+def _known(raw: msgspec.Raw, known: Mapping[bytes, Part]) -> Part | None:
+    return known.get(sha256(raw).digest())
+
+
+def _part(raw: msgspec.Raw, value: Any) -> Part:
+    return Part(encode(value), sha256(raw).digest())
 
 
 def _plain(value: Any) -> Any:

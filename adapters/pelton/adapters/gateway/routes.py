@@ -19,13 +19,13 @@ import structlog
 from pelton.adapters.gateway.answer import Kept
 from pelton.adapters.gateway.calls import Call, Client, Way
 from pelton.adapters.gateway.dialects import error_of, provider_of
-from pelton.adapters.gateway.question import Question
+from pelton.adapters.gateway.question import Part, Question
 from pelton.events.errors import PeltonError
 from pelton.events.retries import NEVER
 from pelton.events.step import StepKind
 from pelton.events.turns import Step
 from pelton.runtime.failures import AgentError, StepError
-from pelton.runtime.recorder import Closed
+from pelton.runtime.recorder import TOOL, Closed
 from pelton.runtime.steps import within
 
 STEP: Final = "model"
@@ -38,7 +38,7 @@ logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class Route:
-    """See `runtime.model_gateway.ModelRoute`. It is opened within a step.
+    """See `runtime.model_gateway.ModelRoute`.
 
     `host` is the URL of the gateway. With `anew` the agent goes through all of its calls again: one
     that it has not made before is served what the one in its place was answered.
@@ -52,7 +52,8 @@ class Route:
         self._asked: Counter[str] = Counter()
         self._calls: set[asyncio.Task[None]] = set()
         self._number = 0
-        begin = f"{STEP}:{within('')}"
+        self._place = _place()
+        begin = f"{STEP}:{self._place}"
         known = {k: step for k, step in way.models.recorded.items() if k.startswith(begin)}
         answered = [k for k, step in known.items() if step.done and step.failure is None]
         self._order = answered if anew else []
@@ -72,6 +73,16 @@ class Route:
                 found.pop(hidden, None)
             found |= {provider.base: self.url(provider.name), provider.keys[0]: self.token}
         return found
+
+    @property
+    def known(self) -> Mapping[bytes, Part]:
+        """The parts of questions that are kept; see `Question`."""
+        return self._way.keeping.known
+
+    @property
+    def asked(self) -> bool:
+        """Whether anything was asked through it."""
+        return bool(self._number)
 
     def leads_to(self, provider: str) -> bool:
         """Whether there is a way to a provider."""
@@ -113,7 +124,7 @@ class Route:
             await self._diverge(number, question, other)
             await self._say_again(other, self._way.models.recorded[other], client)
             return
-        call = Call(self._way, question, client)
+        call = Call(self._way, question, client, key=f"{STEP}:{key}")
         try:
             await self._way.models.turn.step(
                 STEP,
@@ -123,6 +134,7 @@ class Route:
                 key=key,
                 idempotent=True,
                 retry=NEVER,
+                model=question.model,
             )
         except StepError as error:
             self.failure = AgentError(str(error), kind=error.failure.kind)
@@ -149,7 +161,7 @@ class Route:
 
     def _next(self, question: Question) -> str:
         self._asked[question.digest] += 1
-        return within(f"{question.digest[:16]}#{self._asked[question.digest]}")
+        return f"{self._place}{question.digest[:16]}#{self._asked[question.digest]}"
 
     def _instead(self, number: int) -> str:
         """Return the call that was the one of that number, unless it was served already."""
@@ -165,8 +177,16 @@ class Route:
             return told
 
         await self._way.models.turn.step(
-            DIVERGENCE, divergence, key=within(f"{number}#1"), idempotent=True
+            DIVERGENCE, divergence, key=f"{self._place}{number}#1", idempotent=True
         )
+
+
+def _place() -> str:
+    """Return how the keys of calls begin: within the step that is running, or beside all."""
+    try:
+        return within("")
+    except RuntimeError:
+        return TOOL
 
 
 async def refuse(client: Client, provider: str) -> None:

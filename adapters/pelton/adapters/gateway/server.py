@@ -9,50 +9,40 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-import socket
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self
 
 import aiohttp
 import msgspec
-import uvicorn
 
-from pelton.adapters.gateway.budgets import Budgets
+from pelton.adapters.a2a.errors import HttpError, fault_of
+from pelton.adapters.a2a.guard import Guard, read_body
 from pelton.adapters.gateway.calls import LONGEST, Way
-from pelton.adapters.gateway.dialects import PROVIDERS, Json, dialect_of, error_of
+from pelton.adapters.gateway.dialects import PROVIDERS, dialect_of, error_of
 from pelton.adapters.gateway.keeping import Keeping
 from pelton.adapters.gateway.question import Question
 from pelton.adapters.gateway.routes import Route, refuse
 from pelton.adapters.gateway.upstream import upstreams
-from pelton.adapters.quiet_server import Cut, QuietServer
+from pelton.adapters.loopback import HOST, Loopback
+from pelton.adapters.quiet_server import Cut
 from pelton.runtime.gateway_settings import GatewaySettings
-from pelton.runtime.log import Log
 from pelton.runtime.model_gateway import Models
 
-_START: Final = 10.0  # seconds to listen
-_RECEIPT: Final = 30.0  # seconds that a question may take to arrive
+_IDLE: Final = 60.0  # seconds that a connection to a provider is kept for the next call
 _PATH: Final = re.compile(r"^/t/(?P<token>[\w-]+)/(?P<provider>[a-z]+)(?P<path>/.*)$")
-_GO_ON: Final[tuple[str, ...]] = (
-    "anthropic-version",
-    "anthropic-beta",
-    "openai-beta",
-    "user-agent",
-)
+_GO_ON: Final = (b"anthropic-version", b"anthropic-beta", b"openai-beta", b"user-agent")
 
 
 class Gateway:
     """Leads agents to the providers that it has keys or addresses for; `async with` it."""
 
-    def __init__(self, settings: GatewaySettings, log: Log, *, environ: Mapping[str, str]) -> None:
+    def __init__(self, settings: GatewaySettings, *, environ: Mapping[str, str]) -> None:
         self._upstreams = upstreams(settings, environ)
-        self._budgets = Budgets(settings, log)
         self._routes: dict[str, Route] = {}
-        self._hosts: frozenset[str] = frozenset()
-        self._url = ""
+        self._guard = Guard(HOST, ())
         self._starting = asyncio.Lock()
-        self._server: QuietServer | None = None
-        self._running: asyncio.Task[None] | None = None
+        self._server = Loopback(self._app, name="model gateway")
         self._client: aiohttp.ClientSession | None = None
 
     @property
@@ -61,19 +51,17 @@ class Gateway:
         return tuple(self._upstreams)
 
     @asynccontextmanager
-    async def route(self, models: Models, *, anew: bool) -> AsyncGenerator[Route]:
+    async def route(self, models: Models, *, anew: bool, token: str) -> AsyncGenerator[Route]:
         """Open a way to models; see `runtime.model_gateway.Models.route`."""
         client = await self._started()
         way = Way(
             models=models,
             upstreams=self._upstreams,
             client=client,
-            budgets=self._budgets,
             keeping=Keeping(models.blobs),
-            flying=set(),
         )
-        token = secrets.token_urlsafe(32)
-        route = self._routes[token] = Route(way, token=token, host=self._url, anew=anew)
+        token = token or secrets.token_urlsafe(32)
+        route = self._routes[token] = Route(way, token=token, host=self._server.url, anew=anew)
         try:
             yield route
         finally:
@@ -86,46 +74,19 @@ class Gateway:
 
     async def __aexit__(self, *_: object) -> None:
         """Stop; who still waits for an answer is cut off."""
-        if self._server is not None and self._running is not None:
-            self._server.should_exit = self._server.force_exit = True
-            await self._running
+        await self._server.stop()
         if self._client is not None:
             await self._client.close()
-        await self._budgets.stop()
 
     async def _started(self) -> aiohttp.ClientSession:
         async with self._starting:
             if self._client is None:
-                self._budgets.start()
-                await self._listen()
-                connector = aiohttp.TCPConnector(limit=0)
+                await self._server.start()
+                connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE)
                 self._client = aiohttp.ClientSession(
                     connector=connector, cookie_jar=aiohttp.DummyCookieJar()
                 )
             return self._client
-
-    async def _listen(self) -> None:
-        listening = socket.create_server(("127.0.0.1", 0))
-        port = listening.getsockname()[1]
-        self._url = f"http://127.0.0.1:{port}"
-        self._hosts = frozenset({f"127.0.0.1:{port}", f"localhost:{port}"})
-        up = asyncio.Event()
-        config = uvicorn.Config(
-            self._app,
-            interface="asgi3",
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=1,
-        )
-        self._server = QuietServer(config, up.set)
-        self._running = asyncio.create_task(self._server.serve([listening]), name="model gateway")
-        async with asyncio.timeout(_START):
-            await up.wait()
 
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request."""
@@ -133,18 +94,20 @@ class Gateway:
         provider = match["provider"] if match else ""
         route = self._routes.get(match["token"]) if match else None
         try:
-            if _headers(scope).get("host") not in self._hosts:
-                raise _No(421, "This is another host.")
+            self._guard.check(dict(scope["headers"]))
             if match is None or route is None:
                 await refuse(client, provider)
                 return
-            question = await _question(scope, receive, provider, match["path"])
-            if not route.leads_to(provider):
-                raise _No(404, "The gateway has no key for this provider.")
+            question = await _question(scope, receive, route, match)
         except _No as no:
-            await client.whole(no.status, error_of(provider, no.status, no.why))
+            await client.whole(no.status, error_of(provider, no.status, str(no)))
             return
-        await _answered(route, question, client, receive)
+        except HttpError as error:
+            status = fault_of(error).http
+            await client.whole(status, error_of(provider, status, str(error)))
+            return
+        if question is not None:
+            await _answered(route, question, client, receive)
 
 
 class _No(Exception):
@@ -152,56 +115,39 @@ class _No(Exception):
 
     def __init__(self, status: int, why: str) -> None:
         super().__init__(why)
-        self.status, self.why = status, why
+        self.status = status
 
 
-def _headers(scope: Any) -> dict[str, str]:
-    pairs = cast("list[tuple[bytes, bytes]]", scope["headers"])
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in pairs}
-
-
-async def _question(scope: Any, receive: Any, provider: str, path: str) -> Question:
-    """Return what is asked.
+async def _question(
+    scope: Any, receive: Any, route: Route, match: re.Match[str]
+) -> Question | None:
+    """Return what is asked, or None if who asks has gone.
 
     Raises:
         _No: it is nothing that can be answered.
+        BodyTooLarge: it is longer than `LONGEST`.
     """
-    headers = _headers(scope)
+    headers: dict[bytes, bytes] = dict(scope["headers"])
+    provider = match["provider"]
     root = PROVIDERS[provider].root if provider in PROVIDERS else ""
-    path = path.removeprefix(root)
+    path = match["path"].removeprefix(root)
     dialect = dialect_of(provider, path)
     if dialect is None or scope["method"] != "POST":
         raise _No(404, "The gateway has nothing there.")
-    if headers.get("content-encoding", "identity") != "identity":
+    if headers.get(b"content-encoding", b"identity") != b"identity":
         raise _No(415, "The gateway takes nothing that is packed.")
+    data = await read_body(receive, headers, most=LONGEST)
+    if data is None:
+        return None
+    query = scope["query_string"].decode("latin-1")
+    told = {name.decode(): headers[name].decode("latin-1") for name in _GO_ON if name in headers}
     try:
-        body: Json = msgspec.json.decode(await _read(receive), type=dict[str, Any])
+        question = Question(dialect, path, query, data, headers=told, known=route.known)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         raise _No(400, "The body is no JSON object.") from None
-    go_on: dict[str, str] = {name: headers[name] for name in _GO_ON if name in headers}
-    return Question(dialect, path, scope["query_string"].decode("latin-1"), go_on, body)
-
-
-async def _read(receive: Any) -> bytes:
-    """Return a body.
-
-    Raises:
-        _No: it is too large, or does not arrive.
-    """
-    chunks, length, more = list[bytes](), 0, True
-    try:
-        async with asyncio.timeout(_RECEIPT):
-            while more:
-                message = await receive()
-                chunk = message.get("body", b"")
-                chunks.append(chunk)
-                length += len(chunk)
-                if length > LONGEST:
-                    raise _No(413, "The question is too large.")
-                more = message.get("more_body", False)
-    except TimeoutError:
-        raise _No(408, "The question does not arrive.") from None
-    return b"".join(chunks)
+    if not route.leads_to(provider):
+        raise _No(404, "The gateway has no key for this provider.")
+    return question
 
 
 async def _answered(route: Route, question: Question, client: _Client, receive: Any) -> None:
@@ -240,13 +186,12 @@ class _Client:
     async def send(self, data: bytes) -> None:
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
-    async def end(self) -> None:
-        await self._send({"type": "http.response.body", "body": b""})
+    async def end(self, data: bytes = b"") -> None:
+        await self._send({"type": "http.response.body", "body": data})
 
     async def whole(self, status: int, body: Any) -> None:
         await self.start(status, {"content-type": "application/json"})
-        await self.send(msgspec.json.encode(body))
-        await self.end()
+        await self.end(msgspec.json.encode(body))
 
     def cut(self) -> None:
         self.broken = True

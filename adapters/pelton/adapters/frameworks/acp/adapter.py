@@ -8,6 +8,7 @@ from typing import Any
 from pelton.adapters.frameworks.acp.client import AcpClient
 from pelton.adapters.frameworks.acting import ActingAdapter, Client
 from pelton.adapters.frameworks.contract import Capability
+from pelton.runtime.model_gateway import ModelRoute
 
 
 class AcpAdapter(ActingAdapter):
@@ -31,13 +32,14 @@ class AcpAdapter(ActingAdapter):
         if not usage:
             self.capabilities -= {Capability.USAGE}
 
-    async def launch(self) -> Client:
+    async def launch(self, route: ModelRoute | None) -> Client:
         """Start a process with a new session."""
         return await AcpClient.open(
             self.processes,
             self.command,
             more=self.more,
             directory=self.directory,
-            home=self.home,
+            home=self.furnished(route),
+            route=route,
             auth=self.auth,
         )

@@ -28,6 +28,7 @@ from pelton.adapters.frameworks.providers import failure_kind
 from pelton.adapters.frameworks.rpc import NO_METHOD, Json, Peer, Refused, elements, member
 from pelton.events.events import FailureClass
 from pelton.runtime.failures import AgentError
+from pelton.runtime.model_gateway import ModelRoute
 
 VERSION: Final = 1
 
@@ -63,6 +64,7 @@ class AcpClient:
         more: Mapping[str, str],
         directory: str,
         home: Mapping[str, str] | None,
+        route: ModelRoute | None,
         auth: str,
     ) -> AcpClient:
         """Start a process and open a session. With `home` it has a home of its own.
@@ -73,10 +75,9 @@ class AcpClient:
         Raises:
             AgentError: it cannot be started, or does not open a session.
         """
-        async with launched(processes, command, more=more, directory=directory, home=home) as (
-            peer,
-            stack,
-        ):
+        async with launched(
+            processes, command, more=more, directory=directory, home=home, route=route
+        ) as (peer, stack):
             try:
                 session = await _opened(peer, directory, auth)
             except Refused as error:

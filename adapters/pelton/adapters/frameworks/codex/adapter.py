@@ -7,8 +7,12 @@ from typing import Any, Final
 
 from pelton.adapters.frameworks.acting import ActingAdapter, Client
 from pelton.adapters.frameworks.codex.client import CodexClient
+from pelton.runtime.model_gateway import ModelRoute
 
 COMMAND: Final = ("codex", "app-server")
+
+_GATEWAY: Final = "pelton"
+_SPOKEN: Final = 'wire_api="responses",env_key="OPENAI_API_KEY"'
 
 
 class CodexAdapter(ActingAdapter):
@@ -30,13 +34,19 @@ class CodexAdapter(ActingAdapter):
         self.thread = {"approvalPolicy": "on-request", **(thread or {})}
         self.more = {"CODEX_HOME": "{home}", **self.more} if self.home is not None else self.more
 
-    async def launch(self) -> Client:
-        """Start a process with a new thread."""
+    async def launch(self, route: ModelRoute | None) -> Client:
+        """Start a process with a new thread; it reads from no variable where its model is."""
+        command, thread = self.command, self.thread
+        if route is not None and route.leads_to("openai") and "modelProvider" not in thread:
+            told = f'name="{_GATEWAY}",base_url="{route.url("openai")}",{_SPOKEN}'
+            command = (*command, "-c", f"model_providers.{_GATEWAY}={{{told}}}")
+            thread = {**thread, "modelProvider": _GATEWAY}
         return await CodexClient.open(
             self.processes,
-            self.command,
+            command,
             more=self.more,
             directory=self.directory,
-            home=self.home,
-            thread=self.thread,
+            home=self.furnished(route),
+            route=route,
+            thread=thread,
         )

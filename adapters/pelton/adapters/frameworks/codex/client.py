@@ -27,6 +27,7 @@ from pelton.adapters.frameworks.providers import failure_kind
 from pelton.adapters.frameworks.rpc import NO_METHOD, Json, Peer, Refused, elements, member
 from pelton.events.events import FailureClass
 from pelton.runtime.failures import AgentError
+from pelton.runtime.model_gateway import ModelRoute
 
 GO_ON: Final = "You were cut off. Go on where you were, and do not do again what has a result."
 """What an agent is told when a turn that it had in hand goes on in another process."""
@@ -70,6 +71,7 @@ class CodexClient:
         more: Mapping[str, str],
         directory: str,
         home: Mapping[str, str] | None,
+        route: ModelRoute | None,
         thread: Json,
     ) -> CodexClient:
         """Start a process and a thread in it.
@@ -77,10 +79,9 @@ class CodexClient:
         Raises:
             AgentError: it cannot be started, or begins no thread.
         """
-        async with launched(processes, command, more=more, directory=directory, home=home) as (
-            peer,
-            stack,
-        ):
+        async with launched(
+            processes, command, more=more, directory=directory, home=home, route=route
+        ) as (peer, stack):
             try:
                 client = {"name": "pelton", "title": "pelton", "version": "1"}
                 await peer.call("initialize", {"clientInfo": client})

@@ -106,6 +106,7 @@ class AgentRun:
             idempotent=True,
             retry=self._retry,
             kind=StepKind.MODEL,
+            model=llm.model,
         )
         responses = [LlmResponse.model_validate(each) for each in found]
         text = "".join(map(_text, responses))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import msgspec
 from pelton.adapters.frameworks import environments
 from pelton.adapters.frameworks.acp import AcpAdapter
 from pelton.adapters.frameworks.contract import Health
+from pelton.runtime.model_gateway import ModelRoute
 
 CONTEXT = 131_072
 """The context length that it is told, in tokens; it asks nobody else for that."""
@@ -19,7 +21,8 @@ CONTEXT = 131_072
 class HermesAdapter(AcpAdapter):
     """Hermes with a `model` at an endpoint that speaks like OpenAI; see `ActingAdapter`.
 
-    `environment` is the folder of its environment.
+    `environment` is the folder of its environment. With `routed` it asks its model through its
+    executor's gateway, if that has one with a way to such an endpoint, and has no key.
     """
 
     def __init__(
@@ -28,26 +31,30 @@ class HermesAdapter(AcpAdapter):
         model: str,
         *,
         key: str = "",
+        routed: bool = False,
         environment: Path | None = None,
         context: int = CONTEXT,
         **more: Any,
     ) -> None:
         self.environment = environment or environments.root(os.environ) / "hermes"
-        told = {
-            "provider": "custom",
-            "base_url": url,
-            "default": model,
-            "api_key": key or "none",
-            "context_length": context,
-        }
-        config = msgspec.json.encode({"model": told}).decode()  # JSON is YAML
+        self.routed, self._told = routed, {"default": model, "context_length": context}
         super().__init__(
             (environments.program(self.environment, "hermes-acp"),),
             name="hermes",
-            home={"config.yaml": config},
+            home=self._files(url, key),
             more={"HERMES_HOME": "{home}"},
             **more,
         )
+
+    def furnished(self, route: ModelRoute | None) -> Mapping[str, str] | None:
+        """Return its configuration."""
+        if route is None or not (self.routed and route.leads_to("openai")):
+            return self.home
+        return self._files(route.url("openai"), route.token)
+
+    def _files(self, url: str, key: str) -> dict[str, str]:
+        told = {"provider": "custom", "base_url": url, "api_key": key or "none", **self._told}
+        return {"config.yaml": msgspec.json.encode({"model": told}).decode()}  # JSON is YAML
 
     async def start(self) -> None:
         """Start what sees to the end of its processes.

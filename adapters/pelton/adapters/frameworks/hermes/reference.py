@@ -29,6 +29,7 @@ def load(reference: str, *, environ: Mapping[str, str], model: str = "") -> Agen
         environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1",
         model,
         key=environ.get("OPENAI_API_KEY", ""),
+        routed=True,
         environment=environments.root(environ) / "hermes",
         again="again" in words,
     )

@@ -5,6 +5,7 @@ So the graph itself runs again on every attempt, and none of its nodes does that
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Final, cast
@@ -91,7 +92,7 @@ class GraphRun:
         self._paused: Counter[str] = Counter()
         self._texts: dict[int, str] = {}
         self._count = self._running = 0
-        self.ear: Final = _Ear()
+        self.ear: Final = _Ear(turn)
         """What the graph is to tell what its models say."""
         self.round = 1
         """How often the graph was begun in this turn: once, and after each pause."""
@@ -256,12 +257,16 @@ class _Listener:
 
 
 class _Ear(AsyncCallbackHandler):
-    """Hears all models of a graph, and tells the listener of the node that has asked one."""
+    """Hears all models of a graph, and tells the listener of the node that has asked one.
+
+    Before that a model is asked, in whatever node, budgets are.
+    """
 
     raise_error = True
     run_inline = True
 
-    def __init__(self) -> None:
+    def __init__(self, turn: Turn) -> None:
+        self._turn, self._loop = turn, asyncio.get_running_loop()
         self.listeners: dict[str, _Listener] = {}
         """By the namespaces of nodes that run."""
         self._runs: dict[UUID, tuple[_Listener, bool]] = {}
@@ -276,7 +281,17 @@ class _Ear(AsyncCallbackHandler):
         metadata: Json | None = None,
         **_: Any,
     ) -> None:
-        """Note whose model it is; of one with the tag `nostream` clients hear nothing."""
+        """Note whose model it is; of one with the tag `nostream` clients hear nothing.
+
+        Raises:
+            BudgetExceeded: it is not to be asked.
+        """
+        affording = self._turn.afford(str((metadata or {}).get("ls_model_name") or ""))
+        if asyncio.get_running_loop() is not self._loop:  # a node that is no coroutine has asked
+            waiting = asyncio.run_coroutine_threadsafe(affording, self._loop)
+            await asyncio.wrap_future(waiting)
+        else:
+            await affording
         where = _namespace(metadata)
         for place, listener in self.listeners.items():
             if where == place or where.startswith(f"{place}|"):

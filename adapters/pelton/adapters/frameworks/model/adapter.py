@@ -137,6 +137,7 @@ class _Session:
         tools = tuple(adapter.tools.values())
 
         async def asking(model: str, system: str, lines: Any, *offered: Any) -> Answer:  # noqa: ARG001
+            await turn.reach(endpoint.url)
             await speech.begin()
             return await ask(
                 adapter.client,
@@ -159,6 +160,7 @@ class _Session:
             retry=adapter.retry,
             deadline=adapter.deadline,
             kind=StepKind.MODEL,
+            model=endpoint.model,
         )
         answer = msgspec.convert(found, Answer)
         await speech.end(answer.text)

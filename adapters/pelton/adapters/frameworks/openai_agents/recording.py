@@ -86,7 +86,12 @@ class Recording:
         return made
 
     async def asked(
-        self, comparable: tuple[object, ...], ask: Callable[[], Awaitable[Json]], *, aloud: bool
+        self,
+        model: Model,
+        comparable: tuple[object, ...],
+        ask: Callable[[], Awaitable[Json]],
+        *,
+        aloud: bool,
     ) -> Json:
         """Ask a model, or serve what it has answered; `aloud` that clients hear it."""
 
@@ -105,6 +110,7 @@ class Recording:
             idempotent=True,
             retry=self._retry,
             kind=StepKind.MODEL,
+            model=str(getattr(model, "model", "")),
         )
         if aloud:
             text = "".join(_texts(found))
@@ -190,7 +196,7 @@ class RecordedModel(Model):
 
         names = [tool.name for tool in tools]
         comparable = (system_instructions, input, names)
-        found = await self._recording.asked(comparable, ask, aloud=aloud)
+        found = await self._recording.asked(self._model, comparable, ask, aloud=aloud)
         response = Response.construct(**found)
         return ModelResponse(
             output=response.output, usage=_usage(found), response_id=response.id or None

@@ -91,7 +91,12 @@ class _Session:
 
     async def turn(self, turn: Turn) -> object:
         adapter = self._adapter
-        engine = Durability(turn, name=adapter.agent.name or "agent", retry=adapter.retry)
+        engine = Durability(
+            turn,
+            name=adapter.agent.name or "agent",
+            model=str(getattr(adapter.agent.model, "model_name", "")),
+            retry=adapter.retry,
+        )
         asking = HandleDeferredToolCalls[Any](lambda _, requests: _answered(turn, requests))
         try:
             result = await adapter.agent.run(

@@ -62,7 +62,7 @@ def stable(value: Any) -> Any:
 
 
 class Durability(BaseDurabilityCapability[Any]):
-    """The engine of one attempt of a turn."""
+    """The engine of one attempt of a turn, for an agent with that `model`."""
 
     engine_spec = DurabilityEngineSpec(
         engine_name="pelton",
@@ -77,8 +77,8 @@ class Durability(BaseDurabilityCapability[Any]):
         tool_config_key=METADATA,
     )
 
-    def __init__(self, turn: Turn, *, name: str, retry: Retry | None) -> None:
-        self._speech = Speech(turn)
+    def __init__(self, turn: Turn, *, name: str, model: str, retry: Retry | None) -> None:
+        self._speech, self._model = Speech(turn), model
         super().__init__(event_stream_handler=self._hear, name=name)
         self._turn, self._retry = turn, retry
         self._runs = 0
@@ -130,7 +130,12 @@ class Durability(BaseDurabilityCapability[Any]):
                 raise (_failure(error) or error) from error
 
         step = self._turn.step(
-            name, asking, idempotent=True, retry=self._retry, kind=StepKind.MODEL
+            name,
+            asking,
+            idempotent=True,
+            retry=self._retry,
+            kind=StepKind.MODEL,
+            model=self._model,
         )
         found = cast("Json", await step)
         parts = cast("list[Json]", found["parts"])

@@ -265,6 +265,8 @@ class _Session:
 
     async def _asked(self, turn: Turn, posted: wire.TurnPosted, speech: Speech) -> wire.Answer:
         async def posting(_: object) -> wire.Answer:
+            await turn.reach(self._adapter.url)
+            await turn.afford()  # what it asks of models it reports
             self._key = idempotency_key()
             await speech.begin()
             return await self._adapter.post(

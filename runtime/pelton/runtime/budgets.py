@@ -1,4 +1,8 @@
-"""Budgets: how often models may be asked, for how many tokens, and for how much money."""
+"""Budgets: how often models may be asked, for how many tokens, and for how much money.
+
+One place decides, before each step that asks a model, whichever way its agent does: by itself and
+through the gateway, by an adapter in this process, or by a worker.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,10 @@ from collections.abc import Mapping
 from contextlib import aclosing
 from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import ClassVar, Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple, Self
 
-from pelton.adapters.gateway.dialects import Tokens
+from msgspec.structs import replace
+
 from pelton.events.done import Used
 from pelton.events.errors import DamagedRecord
 from pelton.events.events import UNIT, FailureClass, UsageReported
@@ -44,14 +49,16 @@ class Prices:
         found = (price for pattern, price in self._prices if fnmatchcase(model, pattern))
         return next(found, None)
 
-    def cost(self, model: str, tokens: Tokens) -> float:
+    def cost(self, event: UsageReported) -> float:
         """Return what a call has cost; 0 if the price is not known."""
-        price = self.of(model)
+        price = self.of(event.model)
         if price is None:
             return 0.0
         cached = price.input if price.cached is None else price.cached
-        new = max(0, tokens.read - tokens.cached)
-        whole = new * price.input + tokens.cached * cached + tokens.wrote * price.output
+        new = max(0, event.input_tokens - event.cached_tokens)
+        whole = (
+            new * price.input + event.cached_tokens * cached + event.output_tokens * price.output
+        )
         return whole / _MILLION
 
 
@@ -81,7 +88,7 @@ class Budgets:
     """
 
     def __init__(self, settings: GatewaySettings, log: Log) -> None:
-        self.prices: Final = Prices(settings.prices)
+        self._prices = Prices(settings.prices)
         self._task = Limits(settings.task_calls, settings.task_tokens, settings.task_cost)
         self._tenant = Limits(settings.tenant_calls, settings.tenant_tokens, settings.tenant_cost)
         self._log = log
@@ -90,12 +97,13 @@ class Budgets:
         self._known = asyncio.Event()
         self._following: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
+    async def __aenter__(self) -> Self:
         """Begin to read what the tenant uses, if that has a limit."""
         if any(self._tenant):
             self._following = asyncio.create_task(self._follow(), name="budgets")
+        return self
 
-    async def stop(self) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Read no more.
 
         Raises:
@@ -107,13 +115,20 @@ class Budgets:
             if not self._following.cancelled():
                 self._following.result()
 
+    def priced(self, event: UsageReported) -> UsageReported:
+        """Return a report with what it has cost, if nobody has said, and the price is known."""
+        if event.cost:
+            return event
+        cost = self._prices.cost(event)
+        return replace(event, cost=round(cost * UNIT)) if cost else event
+
     async def check(self, model: str, used: Used) -> None:
-        """Let a call of a model be made for a task that has used so much.
+        """Let a model be asked for a task that has used so much; `model` is empty if unknown.
 
         Raises:
             BudgetExceeded: it may not be.
         """
-        if (self._task.cost or self._tenant.cost) and self.prices.of(model) is None:
+        if model and (self._task.cost or self._tenant.cost) and self._prices.of(model) is None:
             raise BudgetExceeded(
                 f"There is a budget of cost, and no price of {model[:80]!r} in gateway.prices."
             )
