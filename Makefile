@@ -41,28 +41,23 @@ test: $(VENV)/.ready
 test-slow: $(VENV)/.ready
 	@$(BIN)/python -m pytest -m slow -o faulthandler_timeout=1000 $(PYTEST_ARGS)
 
-## test-claude: the suite of adapters on Claude Code, in an environment of its own (a download of 170 MB)
-test-claude: $(VENV)/.ready
-	@test -e $(VENV)-claude/.ready || { $(BIN)/uv venv --quiet --python $(BIN)/python $(VENV)-claude; \
-		$(BIN)/uv pip install --quiet --python $(VENV)-claude/bin/python --require-hashes -r requirements.lock; \
-		$(BIN)/uv pip install --quiet --python $(VENV)-claude/bin/python --group claude --constraint requirements.lock; \
-		$(BIN)/uv pip install --quiet --python $(VENV)-claude/bin/python --no-deps --no-build-isolation -e .; \
-		touch $(VENV)-claude/.ready; }
-	@$(VENV)-claude/bin/python -m pytest -n 2 tests/adapters/frameworks -k claude $(PYTEST_ARGS)
-
-## test-frameworks: the suite on frameworks that are not here, installed below build/ (1.5 GB): ONLY=crewai,hermes,gemini,codex
+## test-frameworks: the suite on frameworks that are not here, installed below build/ (1.7 GB): ONLY=claude,codex,gemini,hermes,crewai
 FRAMEWORKS := build/frameworks
-ONLY ?= crewai,hermes,gemini,codex
+ONLY ?= claude,codex,gemini,hermes,crewai
 test-frameworks: $(VENV)/.ready
 	@for name in $$(echo $(ONLY) | tr , ' '); do case $$name in \
+		claude) $(BIN)/uv pip install --quiet --python $(BIN)/python --target $(FRAMEWORKS)/claude \
+			--require-hashes -r requirements-claude.lock;; \
 		crewai|hermes) $(BIN)/python -m pelton.adapters.cli adapters install $$name --into $(FRAMEWORKS);; \
 		gemini) npm install --prefix $(FRAMEWORKS) --no-audit --no-fund --ignore-scripts '@google/gemini-cli@>=0.61';; \
 		codex) npm install --prefix $(FRAMEWORKS) --no-audit --no-fund --ignore-scripts '@openai/codex@>=0.169';; \
+		*) echo "no framework is called $$name" >&2; exit 2;; \
 		esac; done
 	@PATH="$(CURDIR)/$(FRAMEWORKS)/node_modules/.bin:$$PATH" TEST_FRAMEWORKS=$(ONLY) \
+		PYTHONPATH="$(if $(findstring claude,$(ONLY)),$(CURDIR)/$(FRAMEWORKS)/claude)" \
 		PELTON_EXECUTOR_ENVIRONMENTS=$(CURDIR)/$(FRAMEWORKS) $(BIN)/python -m pytest --timeout 300 \
 		-o faulthandler_timeout=1000 -n 2 -k "$$(echo $(ONLY) | sed 's/,/ or /g')" \
-		tests/adapters/frameworks/test_conformance.py tests/adapters/frameworks/test_isolated.py $(PYTEST_ARGS)
+		tests/adapters/frameworks tests/acceptance/test_examples.py $(PYTEST_ARGS)
 
 ## node: the packages of the examples in JavaScript, without which their tests are skipped
 node:
@@ -166,11 +161,12 @@ schemas: $(VENV)/.ready
 	@$(BIN)/python -m pelton.adapters.contract
 	@$(BIN)/python -m tests.docs.generate
 
-## lock: write requirements.lock anew (UPGRADE=--upgrade for the newest versions)
+## lock: write the locks anew (UPGRADE=--upgrade for the newest versions)
+compile = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile $(UPGRADE) \
+	--universal --python-version 3.11 --generate-hashes --no-config --quiet
 lock: $(VENV)/.ready
-	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile pyproject.toml $(UPGRADE) \
-		--group dev --group fuzz --group build --universal --python-version 3.11 --generate-hashes \
-		--no-config --quiet --output-file requirements.lock
+	@$(compile) pyproject.toml --group dev --group fuzz --group build --output-file requirements.lock
+	@$(compile) --group claude --constraint requirements.lock --output-file requirements-claude.lock
 
 ## image: build the container image `pelton`, or that of an adapter: ADAPTER=langgraph
 image:
@@ -214,4 +210,4 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 		pip --require-hashes -r requirements.lock; pip --no-deps --no-build-isolation -e .; fi
 	@touch $@
 
-.PHONY: demo conformance-agent test test-slow test-claude test-frameworks test-browser node check lint format imports types cov cov-core accepted simulate chaos fuzz recovery soak bench bench-turns bench-fold bench-fairness bench-redaction bench-gateway bench-telemetry bench-streams schemas lock image test-image secrets setup clean help
+.PHONY: demo conformance-agent test test-slow test-frameworks test-browser node check lint format imports types cov cov-core accepted simulate chaos fuzz recovery soak bench bench-turns bench-fold bench-fairness bench-redaction bench-gateway bench-telemetry bench-streams schemas lock image test-image secrets setup clean help

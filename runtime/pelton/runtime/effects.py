@@ -96,6 +96,11 @@ class Effects:
             kind=kind,
         )
 
+    def begun(self, name: str, *, key: str) -> bool:
+        """Return whether the log has the beginning of a step that has a key of its own."""
+        turn = self._recorder.turn
+        return turn is not None and f"{name}:{key}" in turn.steps
+
     def now(self) -> datetime:
         """Return the time in UTC by the log's clock, in milliseconds, alike on every attempt."""
         return datetime.fromisoformat(self._steps.value("now", self._recorder.now))

@@ -54,14 +54,18 @@ class ModelRoute(Protocol):
 class ModelGateway(Protocol):
     """What an executor has, if its agents' calls of models are to go through it."""
 
-    def route(self, models: Models, *, anew: bool) -> AbstractAsyncContextManager[ModelRoute]:
+    def route(
+        self, models: Models, *, anew: bool, token: str = ""
+    ) -> AbstractAsyncContextManager[ModelRoute]:
         """Open a way to models; see `Models.route`."""
         ...
 
 
-def opened(turn: Turn, *, anew: bool) -> AbstractAsyncContextManager[ModelRoute | None]:
+def opened(
+    turn: Turn, *, anew: bool, token: str = ""
+) -> AbstractAsyncContextManager[ModelRoute | None]:
     """Open the way to models of a turn; see `Models.route`. None if its executor has no gateway."""
-    return nullcontext() if turn.models is None else turn.models.route(anew=anew)
+    return nullcontext() if turn.models is None else turn.models.route(anew=anew, token=token)
 
 
 class Models(NamedTuple):
@@ -72,13 +76,16 @@ class Models(NamedTuple):
     recorder: Recorder
     blobs: Blobs
 
-    def route(self, *, anew: bool = False) -> AbstractAsyncContextManager[ModelRoute]:
+    def route(
+        self, *, anew: bool = False, token: str = ""
+    ) -> AbstractAsyncContextManager[ModelRoute]:
         """Open the way to models, within a step, as long as the context lasts.
 
         `anew` says that the agent does all of the step again on a later attempt, so that its calls
-        come in the order of those that are recorded.
+        come in the order of those that are recorded. `token` is that of an earlier way which a
+        process knows that was kept: it leads nowhere while no way is open.
         """
-        return self.gateway.route(self, anew=anew)
+        return self.gateway.route(self, anew=anew, token=token)
 
     @property
     def used(self) -> Used:

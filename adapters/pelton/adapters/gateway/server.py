@@ -61,7 +61,7 @@ class Gateway:
         return tuple(self._upstreams)
 
     @asynccontextmanager
-    async def route(self, models: Models, *, anew: bool) -> AsyncGenerator[Route]:
+    async def route(self, models: Models, *, anew: bool, token: str = "") -> AsyncGenerator[Route]:
         """Open a way to models; see `runtime.model_gateway.Models.route`."""
         client = await self._started()
         way = Way(
@@ -72,7 +72,7 @@ class Gateway:
             keeping=Keeping(models.blobs),
             flying=set(),
         )
-        token = secrets.token_urlsafe(32)
+        token = token or secrets.token_urlsafe(32)
         route = self._routes[token] = Route(way, token=token, host=self._url, anew=anew)
         try:
             yield route
