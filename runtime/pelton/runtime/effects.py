@@ -38,6 +38,8 @@ class Effects:
         deadline: float | None = None,
         key: str = "",
         kind: StepKind = StepKind.CODE,
+        ask: str = "",
+        matter: str = "",
     ) -> R: ...
     @overload
     async def step(
@@ -50,6 +52,8 @@ class Effects:
         deadline: float | None = None,
         key: str = "",
         kind: StepKind = StepKind.CODE,
+        ask: str = "",
+        matter: str = "",
     ) -> R: ...
     def step(
         self,
@@ -61,6 +65,8 @@ class Effects:
         deadline: float | None = None,
         key: str = "",
         kind: StepKind = StepKind.CODE,
+        ask: str = "",
+        matter: str = "",
     ) -> Coroutine[Any, Any, Any]:
         """Run `fn(*args)` and record its result; serve a recorded result without running (law 7).
 
@@ -71,7 +77,8 @@ class Effects:
         seconds, for each run.
 
         `kind` says what it calls: a step of the kind `tool` is named `tool <the tool's name>`, so
-        that hooks and policies know it (`docs/hooks.md`).
+        that hooks and policies know it (`docs/hooks.md`). With `ask`, which says why, a person is
+        asked too, unless these deny it. What is decided counts for all steps of one `matter`.
 
         A step that raises is tried again as `retry` says; without, if it is `idempotent`, by the
         class of its failure (`pelton.events.retries`), else never.
@@ -94,6 +101,8 @@ class Effects:
             retry=retry,
             deadline=deadline,
             kind=kind,
+            ask=ask,
+            matter=matter,
         )
 
     def begun(self, name: str, *, key: str) -> bool:

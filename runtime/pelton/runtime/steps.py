@@ -107,6 +107,10 @@ class Effect(NamedTuple):
     idempotent: bool
     deadline: float | None
     """Seconds that each run of it has."""
+    ask: str = ""
+    """Why a person has to allow it, whatever policies say."""
+    matter: str = ""
+    """The key under which it is decided whether it may begin, if that is not its own."""
 
 
 class Steps:
@@ -197,13 +201,15 @@ class Steps:
         retry: Retry | None,
         deadline: float | None,
         kind: StepKind = StepKind.CODE,
+        ask: str = "",
+        matter: str = "",
     ) -> Coroutine[Any, Any, Any]:
         """Run a step or serve what is recorded of it; see `Turn.step`.
 
         Its key is given now and not when it is first waited for, so that no scheduler has a say.
         """
         key = self.named(name, key) if key else self.key(name)
-        effect = Effect(key, name, kind, fn, args, idempotent, deadline)
+        effect = Effect(key, name, kind, fn, args, idempotent, deadline, ask, matter)
         return self._run(effect, retry)
 
     async def _run(self, effect: Effect, retry: Retry | None) -> Any:
@@ -227,7 +233,10 @@ class Steps:
                 await self._until(key, recorded.again_at)
         failures = recorded.failures if recorded else 0
         intent = self._intent(effect, call)
-        args = await self._guard.step(intent, effect.args, begun=recorded is not None)
+        begun = recorded is not None
+        args = await self._guard.step(
+            intent, effect.args, begun=begun, ask=effect.ask, matter=effect.matter
+        )
         effect = _with(effect, args)
         while True:
             self._recorder.emit(intent)

@@ -10,12 +10,20 @@ from pelton.adapters.frameworks.codex.client import CodexClient
 
 COMMAND: Final = ("codex", "app-server")
 
+_SAFE: Final = {
+    "approvalPolicy": "untrusted",
+    "approvalsReviewer": "user",
+    "sandbox": "read-only",
+}
+"""A thread that asks whatever it can be made to ask."""
+
 
 class CodexAdapter(ActingAdapter):
     """`codex app-server`; see `ActingAdapter`.
 
-    `thread` goes into `thread/start`: `model`, `sandbox`, `approvalPolicy`, `config`… Without an
-    `approvalPolicy` it asks whenever it wants to leave its sandbox.
+    `thread` goes into `thread/start`: `model`, `sandbox`, `approvalPolicy`, `config`… Without these
+    two it may only read, and asks before each command that it does not know to be harmless, and
+    before each change of a file.
     """
 
     def __init__(
@@ -27,7 +35,7 @@ class CodexAdapter(ActingAdapter):
         **more: Any,
     ) -> None:
         super().__init__(command, name=name, **more)
-        self.thread = {"approvalPolicy": "on-request", **(thread or {})}
+        self.thread = {**_SAFE, **(thread or {})}
         self.more = {"CODEX_HOME": "{home}", **self.more} if self.home is not None else self.more
 
     async def launch(self) -> Client:

@@ -40,7 +40,11 @@ class HermesAdapter(AcpAdapter):
             "api_key": key or "none",
             "context_length": context,
         }
-        config = msgspec.json.encode({"model": told}).decode()  # JSON is YAML
+        asks = {
+            "mode": "manual",
+            "cron_mode": "deny",
+        }  # a person decides, and no model in its place
+        config = msgspec.json.encode({"model": told, "approvals": asks}).decode()  # JSON is YAML
         super().__init__(
             (environments.program(self.environment, "hermes-acp"),),
             name="hermes",
