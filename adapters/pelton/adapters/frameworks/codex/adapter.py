@@ -13,7 +13,7 @@ COMMAND: Final = ("codex", "app-server")
 _SAFE: Final = {
     "approvalPolicy": "untrusted",
     "approvalsReviewer": "user",
-    "sandbox": "read-only",
+    "sandbox": "workspace-write",
 }
 """A thread that asks whatever it can be made to ask."""
 
@@ -22,8 +22,7 @@ class CodexAdapter(ActingAdapter):
     """`codex app-server`; see `ActingAdapter`.
 
     `thread` goes into `thread/start`: `model`, `sandbox`, `approvalPolicy`, `config`… Without these
-    two it may only read, and asks before each command that it does not know to be harmless, and
-    before each change of a file.
+    two it asks before each command and each change of a file, and may write below its directory.
     """
 
     def __init__(
