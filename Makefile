@@ -49,11 +49,12 @@ test-frameworks: $(VENV)/.ready
 		claude) $(BIN)/uv pip install --quiet --python $(BIN)/python --target $(FRAMEWORKS)/claude \
 			--require-hashes -r requirements-claude.lock;; \
 		crewai|hermes) $(BIN)/python -m pelton.adapters.cli adapters install $$name --into $(FRAMEWORKS);; \
-		gemini) npm install --prefix $(FRAMEWORKS) --no-audit --no-fund --ignore-scripts '@google/gemini-cli@>=0.61';; \
-		codex) npm install --prefix $(FRAMEWORKS) --no-audit --no-fund --ignore-scripts '@openai/codex@>=0.169';; \
+		codex|gemini) mkdir -p $(FRAMEWORKS); cp -R deploy/programs/$$name $(FRAMEWORKS); \
+			npm ci --prefix $(FRAMEWORKS)/$$name --ignore-scripts --no-audit --no-fund --loglevel error;; \
 		*) echo "no framework is called $$name" >&2; exit 2;; \
 		esac; done
-	@PATH="$(CURDIR)/$(FRAMEWORKS)/node_modules/.bin:$$PATH" TEST_FRAMEWORKS=$(ONLY) \
+	@bin=node_modules/.bin; where=$(CURDIR)/$(FRAMEWORKS); \
+		PATH="$$where/codex/$$bin:$$where/gemini/$$bin:$$PATH" TEST_FRAMEWORKS=$(ONLY) \
 		PYTHONPATH="$(if $(findstring claude,$(ONLY)),$(CURDIR)/$(FRAMEWORKS)/claude)" \
 		PELTON_EXECUTOR_ENVIRONMENTS=$(CURDIR)/$(FRAMEWORKS) $(BIN)/python -m pytest --timeout 300 \
 		-o faulthandler_timeout=1000 -n 2 -k "$$(echo $(ONLY) | sed 's/,/ or /g')" \
@@ -167,10 +168,16 @@ compile = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile $(UPGRADE)
 lock: $(VENV)/.ready
 	@$(compile) pyproject.toml --group dev --group fuzz --group build --output-file requirements.lock
 	@$(compile) --group claude --constraint requirements.lock --output-file requirements-claude.lock
+	@if command -v npm >/dev/null; then for name in codex gemini; do npm $(if $(UPGRADE),update,install) \
+		--prefix deploy/programs/$$name --package-lock-only --ignore-scripts --no-audit --no-fund --loglevel error; done; fi
 
 ## image: build the container image `pelton`, or that of an adapter: ADAPTER=langgraph
 image:
-	@docker build --tag pelton$(addprefix -,$(ADAPTER)) --build-arg EXTRAS="$(ADAPTER)" .
+	@case "$(ADAPTER)" in \
+		codex|gemini) what="--target program --build-arg PROGRAM=$(ADAPTER)"; extras=gateway;; \
+		crewai|hermes) what="--target isolated --build-arg FRAMEWORK=$(ADAPTER)"; extras=gateway;; \
+		*) what=; extras="$(ADAPTER)";; \
+		esac; docker build --tag pelton$(addprefix -,$(ADAPTER)) $$what --build-arg EXTRAS="$$extras" .
 
 ## test-image: run the tests inside the image, as its user and without a network: PYTEST_ARGS=tests/contract
 test-image:

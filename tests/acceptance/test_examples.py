@@ -118,9 +118,9 @@ def test_an_agent_delegates_to_claude_code(tmp_path: Path, variables: dict[str, 
         assert "write a greeting" in (shop / "hello.md").read_text()
         second = reply(asked(dev, "lead", "write another", first["contextId"]))
         assert "You have asked 2 times:" in second
-        tasks = [each["id"] for each in dev.json("tasks", "--agent", "coder")["tasks"]]
+        tasks = [each for each in dev.json("tasks")["tasks"] if each["agent"] == "coder"]
         assert len(tasks) == 2
-        assert "tool Write" in json.dumps(dev.json("show", tasks[0]))
+        assert "tool Write" in json.dumps(dev.json("show", tasks[0]["id"]))
 
 
 @pytest.mark.timeout(120)

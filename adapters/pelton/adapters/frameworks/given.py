@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import NamedTuple, Self, TypeVar, cast
+from typing import NamedTuple, Self, TypeVar
 from urllib.parse import parse_qsl
 
 from pelton.events.errors import InvalidInput
@@ -45,10 +45,10 @@ class Given(NamedTuple):
         try:
             found = type(otherwise)(text) if text else otherwise
         except ValueError:
-            found = -1
+            found = type(otherwise)(-1)
         if not 0 <= found < float("inf"):
             raise InvalidInput(f"{self.reference!r}: {name} is no number from 0 on: {text[:40]!r}")
-        return cast("N", found)
+        return found
 
     def several(self, name: str) -> list[str]:
         """Return what an option lists, with commas between."""

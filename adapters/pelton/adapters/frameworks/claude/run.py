@@ -301,10 +301,12 @@ def plain(name: Any) -> str:
 
 def alike(one: Any, other: Any) -> bool:
     """Whether two values of JSON have the same shape, which is all that the program takes."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        here, there = cast("Json", one), cast("Json", other)
-        return here.keys() == there.keys() and all(alike(here[key], there[key]) for key in here)
-    return type(one) is type(other)
+    if type(one) is not type(other):
+        return False
+    if not isinstance(one, dict):
+        return True
+    here, there = cast("Json", one), cast("Json", other)
+    return here.keys() == there.keys() and all(alike(here[key], there[key]) for key in here)
 
 
 def spelled(arguments: Json) -> bytes:

@@ -25,7 +25,7 @@ def load(reference: str, *, environ: Mapping[str, str], model: str = "") -> Agen
     model = named or model
     words = frozenset(head.split("+")[1:])
     if not model or words - {"again", "policy"}:
-        raise InvalidInput(f"{reference!r}: write hermes[+again][+policy]:MODEL")
+        raise InvalidInput(f"{reference!r}: write hermes:MODEL, with +again or +policy")
     adapter = HermesAdapter(
         environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1",
         model,
