@@ -283,16 +283,18 @@ class Performance:
         """
         call = self._open.popleft().call
         assert call is not None
-        if self._performer is not None:
-            asks = passage.ask
-            if asks is None:
-                match await self._event(self._performer):
-                    case Asked(asks):
-                        self._known.add(asks.id)
-                    case _:
-                        await self._performer.cancel()
-                        raise denied
-            await self._performer.decide(asks, approved=False)
+        performer, asks = self._performer, passage.ask
+        while performer is not None and asks is None:
+            match await self._event(performer):
+                case Asked(asks):
+                    self._known.add(asks.id)
+                case Called(other) if other.id == call.id:
+                    continue  # it tells so again before it asks
+                case _:
+                    await performer.cancel()
+                    raise denied
+        if performer is not None and asks is not None:
+            await performer.decide(asks, approved=False)
         self._add(call, not_done(denied))
 
     def _add(self, call: ToolCall, result: str) -> None:
