@@ -41,29 +41,24 @@ test: $(VENV)/.ready
 test-slow: $(VENV)/.ready
 	@$(BIN)/python -m pytest -m slow -o faulthandler_timeout=1000 $(PYTEST_ARGS)
 
-## test-claude: the suite of adapters on Claude Code, in an environment of its own (a download of 170 MB)
-test-claude: $(VENV)/.ready
-	@test -e $(VENV)-claude/.ready || { $(BIN)/uv venv --quiet --python $(BIN)/python $(VENV)-claude; \
-		$(BIN)/uv pip install --quiet --python $(VENV)-claude/bin/python --require-hashes -r requirements.lock; \
-		$(BIN)/uv pip install --quiet --python $(VENV)-claude/bin/python --group claude --constraint requirements.lock; \
-		$(BIN)/uv pip install --quiet --python $(VENV)-claude/bin/python --no-deps --no-build-isolation -e .; \
-		touch $(VENV)-claude/.ready; }
-	@$(VENV)-claude/bin/python -m pytest -n 2 tests/adapters/frameworks -k claude $(PYTEST_ARGS)
-
-## test-frameworks: the suite on frameworks that are not here, installed below build/ (1.5 GB): ONLY=crewai,hermes,gemini,codex
+## test-frameworks: the suite on frameworks that are not here, installed below build/ (1.7 GB): ONLY=claude,codex,gemini,hermes,crewai
 FRAMEWORKS := build/frameworks
-ONLY ?= crewai,hermes,gemini,codex
+ONLY ?= claude,codex,gemini,hermes,crewai
 test-frameworks: $(VENV)/.ready
 	@for name in $$(echo $(ONLY) | tr , ' '); do case $$name in \
+		claude) $(BIN)/uv pip install --quiet --python $(BIN)/python --target $(FRAMEWORKS)/claude \
+			--require-hashes -r requirements-claude.lock;; \
 		crewai|hermes) $(BIN)/python -m pelton.adapters.cli adapters install $$name --into $(FRAMEWORKS);; \
-		gemini) npm install --prefix $(FRAMEWORKS) --no-audit --no-fund --ignore-scripts '@google/gemini-cli@>=0.61';; \
-		codex) npm install --prefix $(FRAMEWORKS) --no-audit --no-fund --ignore-scripts '@openai/codex@>=0.169';; \
+		codex|gemini) mkdir -p $(FRAMEWORKS); cp -R deploy/programs/$$name $(FRAMEWORKS); \
+			npm ci --prefix $(FRAMEWORKS)/$$name --ignore-scripts --no-audit --no-fund --loglevel error;; \
+		*) echo "no framework is called $$name" >&2; exit 2;; \
 		esac; done
-	@PATH="$(CURDIR)/$(FRAMEWORKS)/node_modules/.bin:$$PATH" TEST_FRAMEWORKS=$(ONLY) \
+	@bin=node_modules/.bin; where=$(CURDIR)/$(FRAMEWORKS); \
+		PATH="$$where/codex/$$bin:$$where/gemini/$$bin:$$PATH" TEST_FRAMEWORKS=$(ONLY) \
+		PYTHONPATH="$(if $(findstring claude,$(ONLY)),$(CURDIR)/$(FRAMEWORKS)/claude)" \
 		PELTON_EXECUTOR_ENVIRONMENTS=$(CURDIR)/$(FRAMEWORKS) $(BIN)/python -m pytest --timeout 300 \
 		-o faulthandler_timeout=1000 -n 2 -k "$$(echo $(ONLY) | sed 's/,/ or /g')" \
-		tests/adapters/frameworks/test_conformance.py tests/adapters/frameworks/test_isolated.py \
-		tests/adapters/frameworks/test_behind_gateway.py $(PYTEST_ARGS)
+		tests/adapters/frameworks tests/acceptance/test_examples.py $(PYTEST_ARGS)
 
 ## node: the packages of the examples in JavaScript, without which their tests are skipped
 node:
@@ -167,15 +162,22 @@ schemas: $(VENV)/.ready
 	@$(BIN)/python -m pelton.adapters.contract
 	@$(BIN)/python -m tests.docs.generate
 
-## lock: write requirements.lock anew (UPGRADE=--upgrade for the newest versions)
+## lock: write the locks anew (UPGRADE=--upgrade for the newest versions)
+compile = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile $(UPGRADE) \
+	--universal --python-version 3.11 --generate-hashes --no-config --quiet
 lock: $(VENV)/.ready
-	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile pyproject.toml $(UPGRADE) \
-		--group dev --group fuzz --group build --universal --python-version 3.11 --generate-hashes \
-		--no-config --quiet --output-file requirements.lock
+	@$(compile) pyproject.toml --group dev --group fuzz --group build --output-file requirements.lock
+	@$(compile) --group claude --constraint requirements.lock --output-file requirements-claude.lock
+	@if command -v npm >/dev/null; then for name in codex gemini; do npm $(if $(UPGRADE),update,install) \
+		--prefix deploy/programs/$$name --package-lock-only --ignore-scripts --no-audit --no-fund --loglevel error; done; fi
 
 ## image: build the container image `pelton`, or that of an adapter: ADAPTER=langgraph
 image:
-	@docker build --tag pelton$(addprefix -,$(ADAPTER)) --build-arg EXTRAS="$(ADAPTER)" .
+	@case "$(ADAPTER)" in \
+		codex|gemini) what="--target program --build-arg PROGRAM=$(ADAPTER)"; extras=gateway;; \
+		crewai|hermes) what="--target isolated --build-arg FRAMEWORK=$(ADAPTER)"; extras=gateway;; \
+		*) what=; extras="$(ADAPTER)";; \
+		esac; docker build --tag pelton$(addprefix -,$(ADAPTER)) $$what --build-arg EXTRAS="$$extras" .
 
 ## test-image: run the tests inside the image, as its user and without a network: PYTEST_ARGS=tests/contract
 test-image:
@@ -215,4 +217,4 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 		pip --require-hashes -r requirements.lock; pip --no-deps --no-build-isolation -e .; fi
 	@touch $@
 
-.PHONY: demo conformance-agent test test-slow test-claude test-frameworks test-browser node check lint format imports types cov cov-core accepted simulate chaos fuzz recovery soak bench bench-turns bench-fold bench-fairness bench-redaction bench-gateway bench-telemetry bench-streams schemas lock image test-image secrets setup clean help
+.PHONY: demo conformance-agent test test-slow test-frameworks test-browser node check lint format imports types cov cov-core accepted simulate chaos fuzz recovery soak bench bench-turns bench-fold bench-fairness bench-redaction bench-gateway bench-telemetry bench-streams schemas lock image test-image secrets setup clean help

@@ -24,6 +24,7 @@ from nats.aio.msg import Msg
 from pelton.adapters.cli.installed import extras
 from pelton.adapters.cli.installed import main as installed
 from pelton.adapters.cli.references import KINDS
+from pelton.adapters.frameworks.environments import RECIPES
 from pelton.runtime.jetstream.log import JetStreamLog
 from pelton.runtime.log import LogMisconfigured
 from pelton.runtime.server import find_binary
@@ -331,24 +332,25 @@ def stages() -> dict[str, str]:
 
 @pytest.mark.accepts("AS-68")
 def test_the_image_is_built_in_stages_and_takes_its_files_from_the_lock() -> None:
-    *_, last = stages().values()
+    base = stages()["base"]
 
-    assert len(stages()) >= 2
-    assert "COPY --from=build" in last
-    assert "pip install" not in last
+    assert DOCKERFILE.rstrip().endswith("FROM base AS pelton")
+    assert "COPY --from=build" in base
+    assert "pip install" not in base
     for line in re.findall(r"pip install[^&]*", "".join(stages().values())):
         assert "--require-hashes" in line or ("--no-deps" in line and ".whl" in line), line
 
 
 @pytest.mark.accepts("AS-68")
 def test_the_image_runs_as_nobody_in_particular() -> None:
-    *_, last = stages().values()
-    users = re.findall(r"^USER (\d+):(\d+)$", last, re.MULTILINE)
+    base = stages()["base"]
+    users = re.findall(r"^USER (\d+):(\d+)$", base, re.MULTILINE)
 
     assert users
     assert "0" not in users[-1]
-    assert "HEALTHCHECK" in last
-    assert 'ENTRYPOINT ["pelton"]' in last
+    assert "HEALTHCHECK" in base
+    assert 'ENTRYPOINT ["pelton"]' in base
+    assert "USER" not in "".join(stages()[name] for name in ("program", "isolated", "pelton"))
 
 
 @pytest.mark.accepts("AS-68")
@@ -368,6 +370,22 @@ def test_an_image_of_an_adapter_holds_its_extra_and_is_made_only_if_that_loads()
     assert "ARG EXTRAS=\n" in build
     assert "printf -- '--extra %s ' ${EXTRAS}" in build
     assert build.rstrip().endswith("python -m pelton.adapters.cli.installed ${EXTRAS}")
+
+
+@pytest.mark.accepts("AS-68")
+def test_every_adapter_that_is_a_process_has_an_image() -> None:
+    """On the one base, with what the same locks and recipes say as everywhere else."""
+    makefile = (ROOT / "Makefile").read_text()
+    programs = {path.name for path in (ROOT / "deploy/programs").iterdir()}
+
+    assert f'{"|".join(sorted(programs))}) what="--target program' in makefile
+    assert f'{"|".join(sorted(RECIPES))}) what="--target isolated' in makefile
+    assert "npm ci --ignore-scripts" in stages()["npm"]
+    assert "pelton adapters install ${FRAMEWORK}" in stages()["environment"]
+    for name in programs:
+        lock = (ROOT / "deploy/programs" / name / "package-lock.json").read_text()
+        assert '"integrity"' in lock
+        assert "://" not in lock, "a lock names no addresses"
 
 
 def test_an_extra_that_is_not_whole_is_noticed(
@@ -480,6 +498,33 @@ def test_an_image_of_an_adapter_loads_it_as_a_user_without_rights(extra: str) ->
     )
 
     assert said.split() == ["10001"]
+
+
+@pytest.mark.accepts("AS-68")
+@pytest.mark.parametrize("program", ["codex", "gemini"])
+def test_an_image_of_a_program_runs_it_as_a_user_without_rights(program: str) -> None:
+    docker("image", "inspect", f"pelton-{program}")
+    said = docker(
+        *("run", "--rm", "--read-only", "--network", "none", "--cap-drop", "ALL"),
+        *("--tmpfs", "/data", "--entrypoint", "sh", f"pelton-{program}", "-c"),
+        f"{program} --version >/dev/null && id -u",
+    )
+
+    assert said.split() == ["10001"]
+
+
+@pytest.mark.accepts("AS-68")
+@pytest.mark.parametrize("framework", sorted(RECIPES))
+def test_an_image_of_an_isolated_framework_has_it(framework: str) -> None:
+    docker("image", "inspect", f"pelton-{framework}")
+    said = docker(
+        *("run", "--rm", "--read-only", "--network", "none", "--cap-drop", "ALL"),
+        *("--entrypoint", "sh", f"pelton-{framework}", "-c"),
+        "pelton adapters list --json && id -u",
+    )
+
+    assert f'"{framework}"' in said
+    assert said.split()[-1] == "10001"
 
 
 @pytest.mark.accepts("AS-68")

@@ -39,6 +39,8 @@ class Effects:
         key: str = "",
         kind: StepKind = StepKind.CODE,
         model: str = "",
+        ask: str = "",
+        matter: str = "",
     ) -> R: ...
     @overload
     async def step(
@@ -52,6 +54,8 @@ class Effects:
         key: str = "",
         kind: StepKind = StepKind.CODE,
         model: str = "",
+        ask: str = "",
+        matter: str = "",
     ) -> R: ...
     def step(
         self,
@@ -64,6 +68,8 @@ class Effects:
         key: str = "",
         kind: StepKind = StepKind.CODE,
         model: str = "",
+        ask: str = "",
+        matter: str = "",
     ) -> Coroutine[Any, Any, Any]:
         """Run `fn(*args)` and record its result; serve a recorded result without running (law 7).
 
@@ -75,7 +81,9 @@ class Effects:
 
         `kind` says what it calls: a step of the kind `tool` is named `tool <the tool's name>`, so
         that hooks and policies know it (`docs/hooks.md`). One of the kind `model` is held to the
-        budgets of models (`docs/gateway.md`), by what that `model` costs.
+        budgets of models (`docs/gateway.md`), by what that `model` costs. With `ask`, which says
+        why, a person is asked too, unless hooks or policies deny it. What is decided counts for all
+        steps of one `matter`.
 
         A step that raises is tried again as `retry` says; without, if it is `idempotent`, by the
         class of its failure (`pelton.events.retries`), else never.
@@ -99,6 +107,8 @@ class Effects:
             deadline=deadline,
             kind=kind,
             model=model,
+            ask=ask,
+            matter=matter,
         )
 
     async def reach(self, url: str) -> None:
@@ -116,6 +126,11 @@ class Effects:
             BudgetExceeded: a budget is used up.
         """
         await self._steps.afford(model)
+
+    def begun(self, name: str, *, key: str) -> bool:
+        """Return whether the log has the beginning of a step that has a key of its own."""
+        turn = self._recorder.turn
+        return turn is not None and f"{name}:{key}" in turn.steps
 
     def now(self) -> datetime:
         """Return the time in UTC by the log's clock, in milliseconds, alike on every attempt."""

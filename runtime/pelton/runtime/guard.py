@@ -35,6 +35,9 @@ PREFIX: Final = "ruling:"
 
 _AFTER: Final = {StepKind.MODEL: Point.MODEL_AFTER, StepKind.TOOL: Point.TOOL_AFTER}
 
+ASKS: Final = "the agent itself"
+"""Who it is that has a person asked about a step, if its agent does."""
+
 _SHOWN: Final = 4096  # bytes of arguments that a question shows
 
 Approve = Callable[[str, str, str, Mapping[str, Any], tuple[str, ...]], Awaitable[Approval]]
@@ -145,21 +148,36 @@ class Guard:
         """Whether anybody is asked at a point, or was when it was recorded."""
         return bool(self._rulings) or self.outfit.listens(point)
 
-    async def step(self, intent: StepStarted, args: tuple[object, ...], *, begun: bool) -> Any:
+    async def step(
+        self,
+        intent: StepStarted,
+        args: tuple[object, ...],
+        *,
+        begun: bool,
+        ask: str = "",
+        matter: str = "",
+    ) -> Any:
         """Let a step begin, and return its arguments as it is to have them.
+
+        `ask` is why its agent has a person asked, if it does; `matter` the key that is decided on,
+        if it is not its own.
 
         Raises:
             CallDenied: it may not.
         """
         point = _before(intent)
-        if begun or not (self.outfit.policies or self.asks(point)):
-            return await self._changed(point, intent.key, args)
+        key = matter or intent.key
+        if begun or not (self.outfit.policies or ask or self.asks(point)):
+            return await self._changed(point, key, args)
         name = intent.name
         if intent.kind is StepKind.TOOL:
             name = "+".join(tools_of(name))
         given: Any = args[0] if len(args) == 1 else [*args]
         content = await self._decide(
-            point, intent.key, name, given, calls=self._calls(intent), hash_=intent.call
+            *(point, key, name, given),
+            calls=self._calls(intent),
+            hash_=intent.call,
+            ask=ask,
         )
         if content is given:
             return args
@@ -260,11 +278,12 @@ class Guard:
         calls: Sequence[Call] = (),
         hash_: str = "",
         kept: bool = True,
+        ask: str = "",
     ) -> Any:
         """Ask everybody about `content`; return it as it is to be.
 
         `hash_` is its hash, if somebody knows it; with `kept`, the log keeps what stands in its
-        place, else that is recorded elsewhere.
+        place, else that is recorded elsewhere. `ask` is why the agent has a person asked.
 
         Raises:
             CallDenied: somebody is against it.
@@ -272,7 +291,7 @@ class Guard:
         # What was said of a result that is not recorded is worth nothing: there is another one now.
         recorded = self._rulings.get(f"{point}:{key}", ()) if kept else ()
         hooks = self.outfit.hears(point, name)
-        if not (recorded or hooks or calls):
+        if not (recorded or hooks or calls or ask):
             return content
         matter = _Matter(point, key, name, hash_ or _hash(content), kept, {})
         for each in recorded:
@@ -286,6 +305,8 @@ class Guard:
                     ruled = matter.known.get(who) or await self._record(matter, who, said)
                     if ruled.ruling is Ruling.ASK and ruled not in asked:
                         asked.append(ruled)
+        if ask and ASKS not in matter.known:
+            asked.append(await self._record(matter, ASKS, Said(Ruling.ASK, ask)))
         asked += [each for each in matter.left(asked) if each.ruling is Ruling.ASK]
         if asked and self.outfit is not BARE:  # else it is on record
             await self._approved(matter, content, asked)

@@ -92,7 +92,8 @@ class Models(NamedTuple):
         Within a step its calls are steps within that one, and `anew` says that the agent does all
         of it again on a later attempt, so that its calls come in the order of those that are
         recorded. Elsewhere they are steps beside the agent's own, which a later attempt need not
-        ask for. A process that lives on has the `token` of an earlier route, which opens this one.
+        ask for. A process that lives on has the `token` of an earlier route, which opens this one:
+        it leads nowhere while no route is open.
         """
         return self.gateway.route(self, anew=anew, token=token)
 

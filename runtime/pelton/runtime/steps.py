@@ -113,6 +113,10 @@ class Effect(NamedTuple):
     """Seconds that each run of it has."""
     model: str = ""
     """Which model is asked, if it is known."""
+    ask: str = ""
+    """Why a person has to allow it, whatever policies say."""
+    matter: str = ""
+    """The key under which it is decided whether it may begin, if that is not its own."""
 
 
 class Steps:
@@ -230,13 +234,15 @@ class Steps:
         deadline: float | None,
         kind: StepKind = StepKind.CODE,
         model: str = "",
+        ask: str = "",
+        matter: str = "",
     ) -> Coroutine[Any, Any, Any]:
         """Run a step or serve what is recorded of it; see `Turn.step`.
 
         Its key is given now and not when it is first waited for, so that no scheduler has a say.
         """
         key = self.named(name, key) if key else self.key(name)
-        effect = Effect(key, name, kind, fn, args, idempotent, deadline, model)
+        effect = Effect(key, name, kind, fn, args, idempotent, deadline, model, ask, matter)
         return self._run(effect, retry)
 
     async def _run(self, effect: Effect, retry: Retry | None) -> Any:
@@ -260,7 +266,10 @@ class Steps:
                 await self._until(key, recorded.again_at)
         failures = recorded.failures if recorded else 0
         intent = self._intent(effect, call)
-        args = await self._guard.step(intent, effect.args, begun=recorded is not None)
+        begun = recorded is not None
+        args = await self._guard.step(
+            intent, effect.args, begun=begun, ask=effect.ask, matter=effect.matter
+        )
         effect = _with(effect, args)
         while True:
             self._recorder.emit(intent)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
@@ -38,6 +39,16 @@ LONGEST: Final = 366 * 86_400.0
 _NAP: Final = 60.0  # seconds until the clock is looked at again
 
 W = TypeVar("W", Timer, Question, Delegated)
+
+_told: ContextVar[Callable[[], None] | None] = ContextVar("told_of_waits", default=None)
+
+
+def tell_of_waits(told: Callable[[], None]) -> None:
+    """Have `told` called whenever something in this context begins to wait, for a person perhaps.
+
+    For adapters whose framework cannot wait so long within what it does.
+    """
+    _told.set(told)
 
 
 class Waits:
@@ -179,6 +190,8 @@ class Waits:
         turn = self._recorder.turn
         if turn is not None:
             self.resolved(turn)  # it may have come already
+        if not future.done() and (told := _told.get()) is not None:
+            told()
         try:
             with self._pulse.waiting(key):
                 if aide is None:

@@ -22,6 +22,7 @@ LOCK = threading.Lock()
 SESSIONS: dict[str, list[Json]] = {}
 ANSWERS: dict[int, Any] = {}
 ANSWERED = threading.Condition()
+MODES = {"currentModeId": "all", "availableModes": [{"id": "all"}, {"id": "default"}]}
 CANCELLED = threading.Event()
 
 
@@ -50,7 +51,8 @@ def permitted(session: str, call: Json, given: Json) -> bool:
 
 def called(session: str, call: Json) -> Json:
     given = json.loads(call["arguments"])
-    if call["name"] == "pay" and not permitted(session, call, given):
+    asks = call["name"] == "pay" and MODES["currentModeId"] == "default"
+    if asks and not permitted(session, call, given):
         return result(call, "refused")
     about = {"toolCallId": call["id"], "title": call["name"], "rawInput": given}
     update(session, sessionUpdate="tool_call", status="in_progress", kind="read", **about)
@@ -107,7 +109,10 @@ def main() -> None:
             case "session/new":
                 session = uuid.uuid4().hex
                 SESSIONS[session] = [SYSTEM]
-                send({"id": id_, "result": {"sessionId": session}})
+                send({"id": id_, "result": {"sessionId": session, "modes": MODES}})
+            case "session/set_mode":
+                MODES["currentModeId"] = params["modeId"]
+                send({"id": id_, "result": {}})
             case "session/prompt" if params["sessionId"] not in SESSIONS:
                 send({"id": id_, "error": {"code": -32002, "message": "Resource not found"}})
             case "session/prompt":

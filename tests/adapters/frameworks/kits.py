@@ -108,11 +108,13 @@ class Kit(NamedTuple):
             yield gateway
 
     @asynccontextmanager
-    async def served(self, log: JetStreamLog, url: str, **options: Any) -> AsyncGenerator[None]:
-        """Serve its agent, with a model at a URL."""
+    async def served(
+        self, log: JetStreamLog, url: str, agent: Agent | None = None, **options: Any
+    ) -> AsyncGenerator[None]:
+        """Serve its agent, or another one in its place, with a model at a URL."""
         async with (
             self.executor(url) as gateway,
-            serving(log, self.agent(url), gateway=gateway, **options),
+            serving(log, agent or self.agent(url), gateway=gateway, **options),
         ):
             yield
 
@@ -236,7 +238,8 @@ def _claude(url: str) -> Adapter:
     from pelton.adapters.frameworks.claude import ClaudeAdapter
 
     tools = [tool(idempotent=True)(add), tool(ask=True, idempotent=True)(pay)]
-    return ClaudeAdapter(model="scripted", system=SYSTEM, tools=tools, retry=QUICK)
+    own = ("Bash", "Edit", "Read")
+    return ClaudeAdapter(model="scripted", system=SYSTEM, tools=tools, allowed=own, retry=QUICK)
 
 
 def _worker(url: str) -> Adapter:

@@ -42,7 +42,7 @@ def kit(request: pytest.FixtureRequest) -> Kit:
     if not kit.there:
         pytest.skip(f"{kit.needs} is not installed: make test-frameworks")
     if kit.name == "claude" and find_spec("claude_agent_sdk") is None:
-        pytest.skip("needs the Claude Agent SDK: make test-claude")
+        pytest.skip("needs the Claude Agent SDK: make test-frameworks ONLY=claude")
     kit.make("http://127.0.0.1")  # what it imports, before anybody waits for this process
     return kit
 
@@ -143,7 +143,8 @@ async def test_a_tool_that_a_policy_denies_is_not_called_and_its_model_reads_why
     model.script(calls(("add", {"a": 1, "b": 2})), say("I may not."))
     outfit = Outfit(policies=(Policy(PolicySettings(tools=("pay",))),))
     client = Client(log, kit.name)
-    async with serving(log, replace(kit.agent(model.url), outfit=lambda: outfit)):
+    agent = replace(kit.agent(model.url), outfit=lambda: outfit)
+    async with kit.served(log, model.url, agent):
         task = await ask(client, "add")
     assert answer(task).endswith("I may not.")
     assert not effects.read_text()

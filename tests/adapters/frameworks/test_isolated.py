@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pelton.adapters.frameworks.acp import AcpAdapter
+from pelton.adapters.frameworks.codex import CodexAdapter
 from pelton.adapters.frameworks.contract import Adapter
 from pelton.adapters.frameworks.crewai import CrewAIAdapter
 from pelton.adapters.frameworks.serving import as_agent
 from pelton.events.a2a import TaskState, text_of
 from pelton.events.events import StepCompleted
+from pelton.runtime.equipment_settings import PolicySettings
 from pelton.runtime.jetstream.log import JetStreamLog
+from pelton.runtime.outfit import Outfit
+from pelton.runtime.policies import Policy
 from pelton.testing.models import ScriptedModel, call, say
 from tests.adapters.frameworks.kits import KITS, QUICK, TERMS
 from tests.runtime.clients import WORLD, Client, only, serving
@@ -72,6 +77,41 @@ async def test_a_person_reviews_what_a_task_of_crewai_came_to(
         await client.send("yes", context, task=id_, id_=WORLD.new_id())
         task = await client.settled(context, id_)
     assert task.status.state is TaskState.COMPLETED
+
+
+async def test_codex_asks_before_each_command_and_each_change(
+    model: ScriptedModel, log: JetStreamLog, tmp_path: Path
+) -> None:
+    """A person, or a policy: what it denies is not done. Harmless commands are no exception."""
+    kit = KITS["codex-cli"]
+    if not kit.there:
+        pytest.skip("codex is not installed: make test-frameworks")
+    patch = "*** Begin Patch\n*** Add File: new.txt\n+hello\n*** End Patch"
+    model.script(
+        call("exec_command", cmd="touch it-was-here"),
+        call("exec_command", cmd=f"apply_patch <<'EOF'\n{patch}\nEOF\n"),
+        say("Done."),
+    )
+    adapter = kit.make(model.url)
+    assert isinstance(adapter, CodexAdapter)
+    adapter.directory, adapter.policy = str(tmp_path), True
+    adapter.thread["sandbox"] = "workspace-write"
+    rules = {
+        "no-commands": "call.tool == 'shell' ? 'deny' : 'allow'",
+        "no-changes-unseen": "call.tool == 'change files' ? 'ask' : 'allow'",
+    }
+    outfit = Outfit(policies=(Policy(PolicySettings(rules=rules)),))
+    agent = replace(as_agent(adapter, name=kit.name), outfit=lambda: outfit)
+    client = Client(log, kit.name)
+    async with serving(log, agent):
+        context, id_ = await client.send("touch it")
+        asked = await client.asked(context, id_)
+        assert asked.status.message is not None
+        assert "change files" in text_of(asked.status.message.parts)
+        await client.send("yes", context, task=id_, id_=WORLD.new_id())
+        task = await client.settled(context, id_)
+    assert text_of(only(task).parts).endswith("Done.")
+    assert [path.name for path in tmp_path.iterdir()] == ["new.txt"]
 
 
 async def test_gemini_runs_a_shell_command_that_a_person_allows(

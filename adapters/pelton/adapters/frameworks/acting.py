@@ -15,6 +15,7 @@ from pelton.adapters.frameworks.contract import AdapterError, Capability, Health
 from pelton.adapters.frameworks.conversation import Conversation, Spoken, ToolCall
 from pelton.adapters.frameworks.performance import Event, Performance, Performer
 from pelton.adapters.frameworks.processes import Processes
+from pelton.adapters.frameworks.warm import IDLE, KEPT, Warm
 from pelton.events.errors import InvalidInput
 from pelton.events.retries import Retry
 from pelton.events.session import SessionReason, SessionStart
@@ -22,11 +23,7 @@ from pelton.runtime.model_gateway import ModelRoute, opened
 from pelton.runtime.sessions import Opening
 from pelton.runtime.turn import Turn
 
-KEPT: Final = 2
-"""How many processes are kept for the next turn of their conversation, unless it is told others."""
-
-
-_WORDS: Final = frozenset({"again", "home"})
+_WORDS: Final = frozenset({"again", "home", "policy"})
 
 
 class Client(Performer, Protocol):
@@ -57,10 +54,11 @@ class ActingAdapter:
     with a home of its own, which holds the files of `home` and is deleted with it; with None it has
     the user's. `{home}` in a variable's value stands for it.
 
-    The last `keep` processes are kept for the next turn of their conversation. Any other one is
-    told the conversation with what is said. `again` says that whatever the agent has in hand in a
-    crash may be done again; else a person is asked, unless it only reads. `retry` says how it is
-    tried again when its model fails.
+    The last `keep` processes are kept for the next turn of their conversation, `idle` seconds each.
+    Any other one is told the conversation with what is said. `again` says that whatever the agent
+    has in hand in a crash may be done again; else a person is asked, unless it only reads. With
+    `policy`, what it asks about is for policies to decide, and for a person only if these say so.
+    `retry` says how it is tried again when its model fails.
     """
 
     format: int = 1
@@ -76,17 +74,19 @@ class ActingAdapter:
         more: Mapping[str, str] | None = None,
         home: Mapping[str, str] | None = {},
         again: bool = False,
+        policy: bool = False,
         retry: Retry | None = None,
         keep: int = KEPT,
+        idle: float = IDLE,
     ) -> None:
         if not command:
             raise InvalidInput(f"an agent needs a program: write {name}:PROGRAM ARGUMENT…")
         self.name, self.command = name, tuple(command)
         self.directory = str(Path(directory or "").resolve())
         self.more, self.home = dict(more or {}), home
-        self.again, self.retry, self.keep = again, retry, keep
+        self.again, self.policy, self.retry = again, policy, retry
         self.processes = Processes()
-        self._warm: dict[str, _Warm] = {}
+        self.warm = Warm[_Kept](keep, idle)
 
     async def launch(self, route: ModelRoute | None) -> Client:
         """Start a process with a new session; with a `route`, that is the way to its models.
@@ -125,31 +125,24 @@ class ActingAdapter:
         """Read the conversation."""
         conversation = Conversation(turn)
         await conversation.load(opening)
-        warm = self._warm.pop(turn.context_id, None)
+        warm = self.warm.take(turn.context_id)
         before = conversation.parts - {
             f"{turn.task_id}/{turn.number}/{way}" for way in ("in", "out")
         }
         if warm is not None and (
             warm.heard != before or not warm.client.alive or opening.start is SessionStart.REBUILD
         ):
-            await warm.client.close()
+            await warm.close()
             warm = None
         return _Session(self, conversation, warm)
 
     async def stop(self) -> None:
         """End every process."""
-        while self._warm:
-            await self._warm.popitem()[1].client.close()
+        await self.warm.stop()
         await self.processes.stop()
 
-    async def put_by(self, context_id: str, warm: _Warm) -> None:
-        """Keep a process for the next turn of its conversation; the one longest kept goes."""
-        self._warm[context_id] = warm
-        while len(self._warm) > self.keep:
-            await self._warm.pop(next(iter(self._warm))).client.close()
 
-
-class _Warm(NamedTuple):
+class _Kept(NamedTuple):
     """A process whose session has heard those parts of a conversation.
 
     `token` is what it has for its models, if the way to them is its executor's.
@@ -159,12 +152,15 @@ class _Warm(NamedTuple):
     heard: frozenset[str]
     token: str
 
+    async def close(self) -> None:
+        await self.client.close()
+
 
 class _Session:
     """One attempt of a turn."""
 
     def __init__(
-        self, adapter: ActingAdapter, conversation: Conversation, warm: _Warm | None
+        self, adapter: ActingAdapter, conversation: Conversation, warm: _Kept | None
     ) -> None:
         self._adapter, self._conversation = adapter, conversation
         self._client = warm.client if warm else None
@@ -181,7 +177,12 @@ class _Session:
         async with self._way(turn) as route:
             self._route, self._token = route, route.token if route else ""
             self._performance = Performance(
-                turn, self._begin, again=adapter.again, retry=adapter.retry, route=route
+                turn,
+                self._begin,
+                again=adapter.again,
+                policy=adapter.policy,
+                retry=adapter.retry,
+                route=route,
             )
             await self._performance.run()
         said.new += self._performance.done
@@ -203,9 +204,9 @@ class _Session:
         client, self._client = self._client, None
         if client is None:
             return
-        if self._well and client.alive and self._adapter.keep:
-            warm = _Warm(client, self._conversation.parts, self._token)
-            await self._adapter.put_by(self._turn.context_id, warm)
+        if self._well and client.alive:
+            kept = _Kept(client, self._conversation.parts, self._token)
+            await self._adapter.warm.put(self._turn.context_id, kept)
         else:
             await client.close()
 
@@ -214,7 +215,7 @@ class _Session:
         lines = self._conversation.lines
         if self._warm and self._client is not None and not done:
             self._warm = False
-            return _Kept(self._client, self, lines[-1].text)
+            return _GoingOn(self._client, self, lines[-1].text)
         if self._client is not None:
             await self._client.close()
             self._client = None
@@ -230,7 +231,7 @@ class _Session:
         return self._client
 
 
-class _Kept:
+class _GoingOn:
     """The process that was kept: should it not know its session, another one takes its place."""
 
     def __init__(self, client: Client, session: _Session, text: str) -> None:
@@ -257,12 +258,21 @@ class _Kept:
 
 
 def words_of(head: str, reference: str) -> frozenset[str]:
-    """Return the words in `KIND[+again][+home]`, with which a reference begins.
+    """Return the words in `KIND[+again][+home][+policy]`, with which a reference begins.
 
     Raises:
         InvalidInput: it has others.
     """
     words = frozenset(head.split("+")[1:])
     if unknown := words - _WORDS:
-        raise InvalidInput(f"{reference!r}: {min(unknown)!r} is neither again nor home")
+        raise InvalidInput(f"{reference!r}: {min(unknown)!r} is none of again, home, policy")
     return words
+
+
+def given(words: frozenset[str]) -> dict[str, Any]:
+    """Return what the words of a reference say to an adapter."""
+    return {
+        "again": "again" in words,
+        "policy": "policy" in words,
+        "home": None if "home" in words else {},
+    }

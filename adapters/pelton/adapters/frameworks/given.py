@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeVar
 from urllib.parse import parse_qsl
 
 from pelton.events.errors import InvalidInput
+
+N = TypeVar("N", int, float)
 
 
 class Given(NamedTuple):
@@ -32,6 +34,21 @@ class Given(NamedTuple):
     def one(self, name: str) -> str:
         """Return an option, the last one if there are several, or nothing."""
         return dict(self.pairs).get(name, "")
+
+    def number(self, name: str, otherwise: N) -> N:
+        """Return an option that is a number and not below 0, of the kind of the one without it.
+
+        Raises:
+            InvalidInput: it is none.
+        """
+        text = self.one(name)
+        try:
+            found = type(otherwise)(text) if text else otherwise
+        except ValueError:
+            found = type(otherwise)(-1)
+        if not 0 <= found < float("inf"):
+            raise InvalidInput(f"{self.reference!r}: {name} is no number from 0 on: {text[:40]!r}")
+        return found
 
     def several(self, name: str) -> list[str]:
         """Return what an option lists, with commas between."""

@@ -9,23 +9,26 @@ recorded and goes on from there (`adapters.md`: session adapters rebuild, they d
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from pelton.adapters.frameworks.contract import AgentDied
+from pelton.adapters.frameworks.contract import AgentDied, not_done
 from pelton.adapters.frameworks.conversation import LOST, Spoken, ToolCall
 from pelton.adapters.frameworks.speech import Speech
+from pelton.events.envelope import digest
 from pelton.events.events import FailureClass
 from pelton.events.retries import Retry
 from pelton.events.step import StepKind
 from pelton.runtime.failures import AgentError
+from pelton.runtime.guard import CallDenied
 from pelton.runtime.model_gateway import ModelRoute
+from pelton.runtime.steps import fixed
 from pelton.runtime.turn import Turn
 
-REFUSED: Final = "A person has refused this."
+_ASKS: Final = "The agent asks before it does this."
 
 
 class Said(NamedTuple):
@@ -120,6 +123,10 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
 class Performance:
     """One attempt of a turn. `begin` starts a process with what the turn has come to so far.
 
+    What the agent asks about is decided by hooks and policies, and then by a person; with `policy`,
+    by a person only if these say so. Of what it does not ask about they know when it is under way:
+    what they deny then ends the turn, and a person that they ask is asked too late.
+
     A call that a crash has cut off is made again if it only reads, or with `again`; else a person
     is asked. `retry` says how the model is asked again when it fails, `route` is the way to it, if
     that is not the agent's own affair.
@@ -131,19 +138,19 @@ class Performance:
         begin: Callable[[Sequence[Spoken]], Awaitable[Performer]],
         *,
         again: bool = False,
+        policy: bool = False,
         retry: Retry | None = None,
         route: ModelRoute | None = None,
     ) -> None:
         self._turn, self._begin, self._route = turn, begin, route
-        self._again, self._retry = again, retry
+        self._again, self._policy, self._retry = again, policy, retry
         self._speech = Speech(turn)
         self._performer: Performer | None = None
         self._later: deque[Event] = deque()
         self._results: dict[str, str] = {}
         self._open: deque[Passage] = deque()
         self._known: set[str] = set()
-        self._granted: set[str] = set()
-        self._approved = ""
+        self._came: Counter[str] = Counter()
         self._tries: dict[str, int] = {}
         self.done: list[Spoken] = []
         """What the agent has said and done."""
@@ -155,7 +162,7 @@ class Performance:
             if passage.call is not None:
                 self._open.append(passage)
             elif passage.ask is not None:
-                await self._decide(passage.ask)
+                self._asked(passage.ask)
             else:
                 break
             await self._work()
@@ -243,16 +250,25 @@ class Performance:
             async def working(
                 _: Mapping[str, Any], passage: Passage = passage, call: ToolCall = call
             ) -> Outcome:
-                return await self._became(passage, approved=call.id == self._approved)
+                if passage.ask is not None and self._performer is not None:
+                    await self._performer.decide(call, approved=True)
+                return await self._became(passage)
 
-            found = await self._turn.step(
-                f"tool {call.name}",
-                working,
-                call.arguments,
-                key=call.id if number == 1 else f"{call.id}/{number}",
-                idempotent=self._again or passage.reads,
-                kind=StepKind.TOOL,
-            )
+            what = spelled(call)
+            try:
+                found = await self._turn.step(
+                    f"tool {call.name}",
+                    fixed(working),
+                    call.arguments,
+                    key=call.id if number == 1 else f"{call.id}/{number}",
+                    idempotent=self._again or passage.reads,
+                    kind=StepKind.TOOL,
+                    ask=_ASKS if passage.ask is not None and not self._policy else "",
+                    matter=f"{digest(what.encode())[:16]}#{self._came[what] + 1}",
+                )
+            except CallDenied as denied:
+                await self._refuse(passage, denied)
+                continue
             outcome = told(found)
             if outcome.open:
                 return
@@ -262,8 +278,30 @@ class Performance:
             if outcome.died and not (self._again or passage.reads):
                 await self._doubt(call)
             if not (outcome.lost or outcome.died):
-                self._granted.clear()
+                self._came[what] += 1
             self._add(call, outcome.result if not (outcome.lost or outcome.died) else LOST)
+
+    async def _refuse(self, passage: Passage, denied: CallDenied) -> None:
+        """Let the agent know that a call is denied; one that it has not asked about is under way.
+
+        Raises:
+            CallDenied: it may have been done.
+        """
+        call = self._open.popleft().call
+        assert call is not None
+        performer, asks = self._performer, passage.ask
+        while performer is not None and asks is None:
+            match await self._event(performer):
+                case Asked(asks):
+                    self._known.add(asks.id)
+                case Called(other) if other.id == call.id:
+                    continue  # it tells so again before it asks
+                case _:
+                    await performer.cancel()
+                    raise denied
+        if performer is not None and asks is not None:
+            await performer.decide(asks, approved=False)
+        self._add(call, not_done(denied))
 
     def _add(self, call: ToolCall, result: str) -> None:
         self.done += [Spoken("assistant", "", (call,)), Spoken("tool", result, call=call.id)]
@@ -281,9 +319,10 @@ class Performance:
                 kind=FailureClass.OUTCOME_UNKNOWN,
             )
 
-    async def _became(self, passage: Passage, *, approved: bool) -> Outcome:
+    async def _became(self, passage: Passage) -> Outcome:
         call, performer = passage.call, self._performer
         assert call is not None
+        approved = passage.ask is not None
         if performer is None:
             return Outcome(lost=True)
         while call.id not in self._results:
@@ -314,24 +353,11 @@ class Performance:
                     self._turn.beat()
         return Outcome(self._results[call.id])
 
-    async def _decide(self, call: ToolCall) -> None:
-        """Ask a person about a call, unless one has said yes to it and its process has died."""
-        what, approved, reason = spelled(call), spelled(call) in self._granted, ""
-        if not approved:
-            approval = await self._turn.approve(
-                f"Call {what}?", tool=call.name, args=call.arguments
-            )
-            approved, reason = approval.approved, approval.reason
+    def _asked(self, call: ToolCall) -> None:
+        """Open a call that the agent asks about: it is decided when its step begins."""
         self._known.add(call.id)
-        if self._performer is not None:
-            await self._performer.decide(call, approved=approved)
-        if not approved:
-            self._add(call, f"{REFUSED} {reason}".rstrip())
-            return
-        self._granted.add(what)
-        if not self._open:
-            self._approved = call.id
-            self._open.append(Passage(call=call))
+        others = (each for each in self._open if each.call is None or each.call.id != call.id)
+        self._open = deque((Passage(call=call, ask=call), *others))
 
 
 def spelled(call: ToolCall) -> str:

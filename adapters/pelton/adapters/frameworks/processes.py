@@ -27,7 +27,7 @@ _GRACE: Final = ((signal.SIGINT, 0.4), (signal.SIGTERM, 0.3), (signal.SIGKILL, 0
 _HIDDEN: Final = "PELTON_"
 """What the names of variables begin with that no agent gets to see: they hold secrets of ours."""
 
-_BEGIN: Final = ("/bin/sh", "-c", 'read -r go && exec "$@"', "sh")
+_BEGIN: Final = ("/bin/sh", "-c", f'read -r go && export {reaper.MARK}=$$ && exec "$@"', "sh")
 """Runs a command once a line has come, and never if none does."""
 
 
@@ -158,12 +158,12 @@ class Processes:
         try:
             yield
         finally:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(group, signal.SIGKILL)
+            reaper.kill(group)
             self._tell(f"-{group}")
 
     async def _ended(self, process: Process) -> None:
         await process.end()
+        reaper.kill(process.group)  # what has left it
         self._tell(f"-{process.group}")
         self._running.discard(process)
 

@@ -5,9 +5,13 @@ ended. When the input ends, its writer has stopped or was killed: what is left i
 the standard library alone, so that it starts in a few milliseconds.
 """
 
+import contextlib
 import os
 import signal
 import sys
+
+MARK = "PELTON_GROUP"
+"""The variable by which a process knows, and hands on, the group that it was started in."""
 
 
 def main() -> None:
@@ -22,10 +26,22 @@ def main() -> None:
         else:
             groups.discard(group)
     for group in groups:
-        try:
-            os.killpg(group, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+        kill(group)
+
+
+def kill(group: int) -> None:
+    """Kill a group, and what has left it for one of its own, as far as /proc tells."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: what is ending
+        os.killpg(group, signal.SIGKILL)
+    mark = f"{MARK}={group}".encode()
+    for name in os.listdir("/proc") if os.path.isdir("/proc/self") else ():  # noqa: PTH112, PTH208
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/environ", "rb") as file:  # noqa: PTH123
+                    if mark in file.read().split(b"\0"):
+                        os.kill(int(name), signal.SIGKILL)
+            except OSError:
+                continue  # it has ended meanwhile, or is somebody else's
 
 
 if __name__ == "__main__":

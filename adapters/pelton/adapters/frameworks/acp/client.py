@@ -32,6 +32,9 @@ from pelton.runtime.model_gateway import ModelRoute
 
 VERSION: Final = 1
 
+ASKS: Final = "default"
+"""The mode, where an agent has such, in which it asks before it does something."""
+
 _SO_FAR: Final = (
     "You have begun to answer this, and were cut off. What you have said and done so far, one"
     " thing a line, is below. Do not do again what has a result; go on from there."
@@ -207,6 +210,9 @@ async def _opened(peer: Peer, directory: str, auth: str) -> str:
     session = member(found, "sessionId")
     if not isinstance(session, str):
         raise AgentError("The agent has opened no session.")
+    modes = [member(each, "id") for each in elements(member(found, "modes", "availableModes"))]
+    if ASKS in modes and member(found, "modes", "currentModeId") != ASKS:
+        await peer.call("session/set_mode", {"sessionId": session, "modeId": ASKS})
     return session
 
 

@@ -6,17 +6,18 @@ import shlex
 from pathlib import Path
 
 from pelton.adapters.frameworks.acp.adapter import AcpAdapter
-from pelton.adapters.frameworks.acting import words_of
+from pelton.adapters.frameworks.acting import given, words_of
 from pelton.adapters.frameworks.serving import as_agent
 from pelton.events.errors import InvalidInput
 from pelton.runtime.agents import Agent, slug
 
 
 def load(reference: str, **_options: object) -> Agent:
-    """Return the agent that `acp[+again][+home]:PROGRAM ARGUMENT…` names, called as the program is.
+    """Return the agent that `acp[+WORD…]:PROGRAM ARGUMENT…` names, called as the program is.
 
     It is split as a shell splits it, and no shell runs it. With `+again`, what a crash has cut off
-    may be done again; with `+home` it has the user's home, where they are logged in.
+    may be done again; with `+home` it has the user's home, where they are logged in; with `+policy`
+    what it asks about is for policies to decide.
 
     Raises:
         InvalidInput: this is no such reference.
@@ -27,6 +28,6 @@ def load(reference: str, **_options: object) -> Agent:
         command = shlex.split(line)
     except ValueError as error:
         raise InvalidInput(f"{reference!r}: {error}") from error
-    adapter = AcpAdapter(command, again="again" in words, home=None if "home" in words else {})
+    adapter = AcpAdapter(command, **given(words))
     program = Path(command[0]).stem
     return as_agent(adapter, name=slug(program), description=f"The coding agent {program}.")

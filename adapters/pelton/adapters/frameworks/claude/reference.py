@@ -10,9 +10,12 @@ from pelton.adapters.frameworks.claude.adapter import ClaudeAdapter
 from pelton.adapters.frameworks.given import Given
 from pelton.adapters.frameworks.model.tools import tools_at
 from pelton.adapters.frameworks.serving import as_agent
+from pelton.adapters.frameworks.warm import IDLE, KEPT
 from pelton.runtime.agents import Agent
 
-_OPTIONS: Final = frozenset({"name", "system", "tools", "allowed", "directory", "program"})
+_OPTIONS: Final = frozenset(
+    {"name", "system", "tools", "allowed", "idempotent", "directory", "program", "keep", "idle"}
+)
 
 
 def load(
@@ -26,8 +29,10 @@ def load(
 ) -> Agent:
     """Return the agent that `claude:[MODEL][?name=…&system=FILE&tools=module:name&…]` names.
 
-    `allowed` are tools of its own that it may use, with commas between, `directory` where it works,
-    `program` another one than comes with the SDK. The rest is for agent files, which say it beside
+    `allowed` are tools of its own that it may use, with commas between, `idempotent` those of them
+    that may be called again after a crash, `directory` where it works, `program` another one than
+    comes with the SDK, `keep` how many processes are kept between turns, each for `idle` seconds.
+    The rest is for agent files, which say it beside
     the reference; an option of that goes first.
 
     Raises:
@@ -41,7 +46,10 @@ def load(
         tools=tools_at([*given.all("tools"), *tools], reference),
         allowed=given.several("allowed"),
         directory=given.one("directory") or (str(folder) if folder else None),
+        idempotent=given.several("idempotent"),
         program=given.one("program"),
+        keep=given.number("keep", KEPT),
+        idle=given.number("idle", IDLE),
     )
     name = given.one("name") or "claude"
     return as_agent(adapter, name=name, description="Claude Code.")

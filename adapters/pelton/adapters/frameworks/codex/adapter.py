@@ -13,13 +13,19 @@ COMMAND: Final = ("codex", "app-server")
 
 _GATEWAY: Final = "pelton"
 _SPOKEN: Final = 'wire_api="responses",env_key="OPENAI_API_KEY"'
+_SAFE: Final = {
+    "approvalPolicy": "untrusted",
+    "approvalsReviewer": "user",
+    "sandbox": "workspace-write",
+}
+"""A thread that asks whatever it can be made to ask."""
 
 
 class CodexAdapter(ActingAdapter):
     """`codex app-server`; see `ActingAdapter`.
 
-    `thread` goes into `thread/start`: `model`, `sandbox`, `approvalPolicy`, `config`… Without an
-    `approvalPolicy` it asks whenever it wants to leave its sandbox.
+    `thread` goes into `thread/start`: `model`, `sandbox`, `approvalPolicy`, `config`… Without these
+    two it asks before each command and each change of a file, and may write below its directory.
     """
 
     def __init__(
@@ -31,7 +37,7 @@ class CodexAdapter(ActingAdapter):
         **more: Any,
     ) -> None:
         super().__init__(command, name=name, **more)
-        self.thread = {"approvalPolicy": "on-request", **(thread or {})}
+        self.thread = {**_SAFE, **(thread or {})}
         self.more = {"CODEX_HOME": "{home}", **self.more} if self.home is not None else self.more
 
     async def launch(self, route: ModelRoute | None) -> Client:

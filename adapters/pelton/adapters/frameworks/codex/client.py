@@ -37,6 +37,9 @@ _TOOLS: Final = frozenset(
 )
 """The kinds of items that are calls of tools."""
 
+_ASKED: Final = frozenset({"commandExecution", "fileChange"})
+"""Those of which it asks whether it may, unless it takes them for harmless."""
+
 _KINDS: Final[Mapping[str, FailureClass]] = {
     "unauthorized": FailureClass.AUTHORISATION,
     "badRequest": FailureClass.VALIDATION,
@@ -59,6 +62,7 @@ class CodexClient:
         self._beginning: asyncio.Task[None] | None = None
         self._turn = ""
         self._took = Took()
+        self._held: dict[str, ToolCall] = {}
         self._over = asyncio.Event()
         peer.ear = self
 
@@ -176,8 +180,11 @@ class CodexClient:
             case "item/agentMessage/delta", {"delta": str(text)}:
                 self._events.put(Said(text))
             case "item/started", {"item": {"type": kind} as item} if kind in _TOOLS:
-                self._events.put(Called(called(item)))
+                self._starts(called(item), asks=kind in _ASKED)
+            case "item/commandExecution/outputDelta", {"itemId": str(id_)}:
+                self._goes_on(id_)
             case "item/completed", {"item": {"type": kind} as item} if kind in _TOOLS:
+                self._goes_on(str(item["id"]))
                 self._events.put(Returned(called(item), result(item)))
             case "thread/tokenUsage/updated", {
                 "tokenUsage": {"last": {"inputTokens": int(read)} as last}
@@ -208,15 +215,36 @@ class CodexClient:
             "item/fileChange/requestApproval",
         ):
             raise Refused(f"there is no {method[:80]!r} here", number=NO_METHOD)
-        name = "shell" if "command" in params else "change files"
-        told = {key: params[key] for key in ("command", "reason") if params.get(key)}
-        call = ToolCall(str(params.get("itemId", "")), name, told)
+        call = self._wanted(params)
         decided = self._asked[call.id] = asyncio.get_running_loop().create_future()
         self._events.put(Asked(call))
         try:
             return {"decision": await decided}
         finally:
             self._asked.pop(call.id, None)
+
+    def _starts(self, call: ToolCall, *, asks: bool) -> None:
+        """Tell of a call; of one that it may ask about only once it goes on without asking.
+
+        What it asks about nothing has happened of yet, so that is known as a question alone.
+        """
+        if asks:
+            self._held[call.id] = call
+        else:
+            self._events.put(Called(call))
+
+    def _goes_on(self, id_: str) -> None:
+        if (call := self._held.pop(id_, None)) is not None:
+            self._events.put(Called(call))
+
+    def _wanted(self, params: Json) -> ToolCall:
+        """Return the call that it asks about."""
+        id_ = str(params.get("itemId", ""))
+        begun = self._held.pop(id_, None)
+        told = {key: params[key] for key in ("command", "reason") if params.get(key)}
+        if begun is not None:
+            return ToolCall(id_, begun.name, {**begun.arguments, **told})
+        return ToolCall(id_, "shell" if "command" in params else "change files", told)
 
     def _decided(self, id_: str, decision: str) -> None:
         if (asked := self._asked.get(id_)) is not None and not asked.done():

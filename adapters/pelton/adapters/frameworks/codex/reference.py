@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from pelton.adapters.frameworks.acting import words_of
+from pelton.adapters.frameworks.acting import given, words_of
 from pelton.adapters.frameworks.codex.adapter import CodexAdapter
 from pelton.adapters.frameworks.serving import as_agent
 from pelton.runtime.agents import Agent
 
 
 def load(reference: str, *, model: str = "", **_options: object) -> Agent:
-    """Return the agent that `codex[+again][+home]:[MODEL]` names.
+    """Return the agent that `codex[+again][+home][+policy]:[MODEL]` names.
 
     With `+again`, what a crash has cut off may be done again; with `+home` it has the user's home,
-    where they are logged in. An agent file may say the `model` beside the reference.
+    where they are logged in; with `+policy` what it asks about is for policies to decide. An
+    agent file may say the `model` beside the reference.
 
     Raises:
         InvalidInput: this is no such reference.
@@ -20,8 +21,6 @@ def load(reference: str, *, model: str = "", **_options: object) -> Agent:
     head, _, named = reference.partition(":")
     words = words_of(head, reference)
     adapter = CodexAdapter(
-        thread={"model": named or model} if named or model else {},
-        again="again" in words,
-        home=None if "home" in words else {},
+        thread={"model": named or model} if named or model else {}, **given(words)
     )
     return as_agent(adapter, name="codex", description="The coding agent codex.")

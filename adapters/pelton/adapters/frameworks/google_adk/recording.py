@@ -9,12 +9,11 @@ from __future__ import annotations
 import copy
 import inspect
 from collections import Counter
-from collections.abc import AsyncGenerator, Collection, Iterable
+from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
 from contextvars import ContextVar
 from typing import Any, Final, Self, cast
 
-import msgspec
 from google.adk.agents import BaseAgent, LlmAgent
 from google.adk.code_executors import BuiltInCodeExecutor
 from google.adk.events import EventActions
@@ -24,9 +23,9 @@ from google.adk.models.llm_response import LlmResponse
 from google.adk.tools.base_tool import BaseTool
 from google.adk.tools.base_toolset import BaseToolset
 from google.adk.tools.function_tool import FunctionTool
-from pydantic import BaseModel
 
 from pelton.adapters.frameworks.contract import not_done
+from pelton.adapters.frameworks.plain import plain
 from pelton.adapters.frameworks.providers import provider_error
 from pelton.adapters.frameworks.speech import Speech
 from pelton.events.events import FailureClass
@@ -127,7 +126,7 @@ class AgentRun:
             found = await run(args=args, tool_context=context)
             here = {"gives": found}
             done = context.actions.model_dump(mode="json", exclude_defaults=True)
-            return {"gives": _plain(found)} | ({"does": done} if done else {})
+            return {"gives": plain(found)} | ({"does": done} if done else {})
 
         confirmed = ".confirmed" if context.tool_confirmation is not None else ""
         try:
@@ -150,14 +149,14 @@ class AgentRun:
         if self._aside:
             return None
         system: Any = cast("Any", request.config).system_instruction
-        return [str(system), *map(_plain, request.contents)]
+        return [str(system), *map(plain, request.contents)]
 
     async def _heard(self, stream: AsyncGenerator[LlmResponse], *, aloud: bool) -> list[Json]:
         found: list[Json] = []
         async with aclosing(stream):
             async for response in stream:
                 if not response.partial:
-                    found.append(_plain(response))
+                    found.append(plain(response))
                 elif aloud:
                     await self.speech.say(_text(response))
         return found
@@ -276,21 +275,6 @@ def _do_again(context: Any, done: EventActions) -> None:
 def _text(response: LlmResponse) -> str:
     parts = (response.content and response.content.parts) or ()
     return "".join(part.text or "" for part in parts if not part.thought)
-
-
-def _plain(value: Any) -> Any:
-    """Return what may be a model of pydantic's as JSON."""
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json", exclude_none=True)
-    if isinstance(value, dict):
-        return {str(key): _plain(each) for key, each in cast("Json", value).items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in cast("Iterable[object]", value)]
-    try:
-        msgspec.json.encode(value)
-    except TypeError:
-        return str(value)
-    return value
 
 
 def _failure(error: Exception) -> AgentError | None:

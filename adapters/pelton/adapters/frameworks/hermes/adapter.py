@@ -54,7 +54,9 @@ class HermesAdapter(AcpAdapter):
 
     def _files(self, url: str, key: str) -> dict[str, str]:
         told = {"provider": "custom", "base_url": url, "api_key": key or "none", **self._told}
-        return {"config.yaml": msgspec.json.encode({"model": told}).decode()}  # JSON is YAML
+        asks = {"mode": "manual", "cron_mode": "deny"}  # a person decides, not a model
+        config = msgspec.json.encode({"model": told, "approvals": asks})
+        return {"config.yaml": config.decode()}  # JSON is YAML
 
     async def start(self) -> None:
         """Start what sees to the end of its processes.

@@ -12,10 +12,11 @@ from pelton.runtime.agents import Agent
 
 
 def load(reference: str, *, environ: Mapping[str, str], model: str = "") -> Agent:
-    """Return the agent that `hermes[+again]:MODEL` names.
+    """Return the agent that `hermes[+again][+policy]:MODEL` names.
 
     `OPENAI_BASE_URL` says where the model is, and `OPENAI_API_KEY` is its key. With `+again`, what
-    a crash has cut off may be done again. An agent file may say the `model` beside the reference.
+    a crash has cut off may be done again; with `+policy`, what it asks about is for policies to
+    decide. An agent file may say the `model` beside the reference.
 
     Raises:
         InvalidInput: this is no such reference.
@@ -23,8 +24,8 @@ def load(reference: str, *, environ: Mapping[str, str], model: str = "") -> Agen
     head, _, named = reference.partition(":")
     model = named or model
     words = frozenset(head.split("+")[1:])
-    if not model or words - {"again"}:
-        raise InvalidInput(f"{reference!r}: write hermes:MODEL or hermes+again:MODEL")
+    if not model or words - {"again", "policy"}:
+        raise InvalidInput(f"{reference!r}: write hermes:MODEL, with +again or +policy")
     adapter = HermesAdapter(
         environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1",
         model,
@@ -32,5 +33,6 @@ def load(reference: str, *, environ: Mapping[str, str], model: str = "") -> Agen
         routed=True,
         environment=environments.root(environ) / "hermes",
         again="again" in words,
+        policy="policy" in words,
     )
     return as_agent(adapter, name="hermes", description=f"Hermes with the model {model}.")

@@ -11,7 +11,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Ite
 from contextlib import aclosing
 from typing import Any, Final, cast
 
-import msgspec
 from agents import (
     Agent,
     CustomTool,
@@ -29,6 +28,7 @@ from openai.types.responses import Response
 from pydantic import BaseModel
 
 from pelton.adapters.frameworks.contract import not_done
+from pelton.adapters.frameworks.plain import plain
 from pelton.adapters.frameworks.providers import provider_error
 from pelton.adapters.frameworks.speech import Speech
 from pelton.events.events import FailureClass
@@ -296,19 +296,6 @@ def _usage(answer: Json) -> Usage:
 def _told(value: BaseModel) -> Json:
     """Return what a provider has said as JSON, as it came: nothing is added, nor is it checked."""
     return value.model_dump(mode="json", exclude_unset=True, warnings=False)
-
-
-def plain(value: object) -> object:
-    """Return what a tool gives as JSON that the SDK takes in its place."""
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json", exclude_none=True)
-    if isinstance(value, list | tuple):
-        return [plain(each) for each in cast("Iterable[object]", value)]
-    try:
-        msgspec.json.encode(value)
-    except TypeError:
-        return str(value)  # as the SDK shows it to a model
-    return value
 
 
 def _failure(error: Exception) -> AgentError | None:
