@@ -38,7 +38,7 @@ from pelton.adapters.frameworks.contract import (
     Health,
     SessionBroken,
 )
-from pelton.adapters.frameworks.conversation import heard, of
+from pelton.adapters.frameworks.conversation import of, told
 from pelton.adapters.frameworks.model.tools import Tool
 from pelton.adapters.frameworks.processes import Processes, environment
 from pelton.adapters.frameworks.speech import Speech
@@ -175,11 +175,11 @@ class _Session:
     async def turn(self, turn: Turn) -> None:
         """Run the program until nobody has to be asked any more."""
         speech, options = Speech(turn), await turn.options()
+        text = (await told(turn)).text
         answers: dict[str, tuple[bool, str]] = {}
         number = 0
         while True:
-            told = heard(turn).text if not answers else ""
-            found = await self._run(speech, number, told, answers, options)
+            found = await self._run(speech, number, "" if answers else text, answers, options)
             await speech.end(found.text)
             if found.asks is None:
                 await speech.close()
