@@ -112,8 +112,8 @@ class Kit(NamedTuple):
     @property
     def points(self) -> frozenset[Point]:
         """Where hooks are asked in a turn of its agent, beside steps that are no model or tool."""
-        tools = Capability.TOOLS in self.capabilities
-        return _ALWAYS | (_OF_TOOLS if tools else set()) | (set() if self.whole else _OF_MODELS)
+        found = _ALWAYS if self.whole else _ALWAYS | _OF_MODELS
+        return found | _OF_TOOLS if Capability.TOOLS in self.capabilities else found
 
     def agent(self, url: str) -> Agent:
         """Return its agent, called by the adapter's name."""

@@ -16,11 +16,11 @@ from aiohttp import web
 from pelton.adapters.a2a.tenants import Account
 from pelton.adapters.cli.references import load_agent
 from pelton.adapters.frameworks.serving import as_agent
-from pelton.adapters.frameworks.webhook import WebhookAdapter, reference
+from pelton.adapters.frameworks.webhook import WebhookAdapter
 from pelton.adapters.push.signature import headers, spell
 from pelton.events.a2a import TaskState, text_of
 from pelton.events.context import Context
-from pelton.events.errors import InvalidInput
+from pelton.events.errors import InvalidInput, PeltonError
 from pelton.events.events import DelegationReported, FailureClass, TurnEnded
 from pelton.events.ids import task_id
 from pelton.projections.read import open_read_models
@@ -136,7 +136,7 @@ async def test_whoever_calls_back_too_early_is_told_to_call_again(
         serving(log, later(elsewhere, url)),
     ):
         context, id_ = await client.send("count")
-        await client.until(context, waits)
+        await client.until(context, suspended)
         assert early == [(503, "callback-early")]
         large = "word " * 10_000
         assert await call(elsewhere.got[0], {"answer": large}) == (204, "")
@@ -179,7 +179,7 @@ async def test_a_callback_that_fits_nothing_is_refused_and_leaves_nothing(
         extent = await log.extent()
         assert await call(got) == (409, "callback-late")
         _, next_ = await client.send("again", context)
-        await client.until(context, waits)
+        await client.until(context, suspended)
         to = got.body["callback"].replace(id_, next_)
         extent = await log.extent()
         assert await call(got, url=to) == (404, "post-not-found")
@@ -229,7 +229,7 @@ async def test_a_question_and_a_failure_may_come_later(log: JetStreamLog, tmp_pa
         serving(log, later(elsewhere, url)),
     ):
         context, id_ = await client.send("a drink")
-        await client.until(context, waits)
+        await client.until(context, suspended)
         ask = {"question": "Which?", "choices": ["tea", "coffee"]}
         assert await call(elsewhere.got[0], {"answer": "Well.", "ask": ask}) == (204, "")
         await client.asked(context, id_)
@@ -277,17 +277,17 @@ async def test_without_a_callback_202_is_no_answer(log: JetStreamLog) -> None:
 
 
 def test_a_callback_is_a_url_and_its_time_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(reference.SECRET, spell(SECRET))
-    monkeypatch.setenv(reference.ALLOW, "http://127.0.0.1")
+    monkeypatch.setenv("PELTON_WEBHOOK_SECRET", spell(SECRET))
+    monkeypatch.setenv("PELTON_WEBHOOK_ALLOW", "http://127.0.0.1")
     where = "webhook+there:http://127.0.0.1:8000/"
-    monkeypatch.setenv(reference.CALLBACK, "https://bridge.example/acme/")
-    monkeypatch.setenv(reference.CALLBACK_WITHIN, "60")
+    monkeypatch.setenv("PELTON_WEBHOOK_CALLBACK", "https://bridge.example/acme/")
+    monkeypatch.setenv("PELTON_WEBHOOK_CALLBACK_WITHIN", "60")
     assert load_agent(where).name == "there"
     for within in ("soon", "0", "nan"):
-        monkeypatch.setenv(reference.CALLBACK_WITHIN, within)
-        with pytest.raises(InvalidInput, match="seconds"):
+        monkeypatch.setenv("PELTON_WEBHOOK_CALLBACK_WITHIN", within)
+        with pytest.raises(PeltonError, match=r"WITHIN|seconds"):
             load_agent(where)
-    monkeypatch.delenv(reference.CALLBACK_WITHIN)
-    monkeypatch.setenv(reference.CALLBACK, "bridge.example")
+    monkeypatch.delenv("PELTON_WEBHOOK_CALLBACK_WITHIN")
+    monkeypatch.setenv("PELTON_WEBHOOK_CALLBACK", "bridge.example")
     with pytest.raises(InvalidInput, match="URL of a bridge"):
         load_agent(where)

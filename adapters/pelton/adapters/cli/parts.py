@@ -205,7 +205,7 @@ async def bridge(settings: Settings, stop: Stop, anew: Anew, ready: Ready) -> No
             tenant=settings.nats.tenant,
             debug=_debugger(settings, world),
             tools=_tools(settings, world),
-            callbacks={settings.nats.tenant: secrets_of(os.environ)},
+            callbacks={settings.nats.tenant: secrets_of(settings.webhook)},
             answer_within=given.answer_within,
             telemetry=telemetry,
             world=world,

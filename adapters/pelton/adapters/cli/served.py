@@ -7,7 +7,6 @@ both the log of the executor and that of the agent say so.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
@@ -17,6 +16,7 @@ from msgspec.structs import replace
 
 from pelton.adapters.cli.equip import equipped
 from pelton.adapters.cli.preflight import NotReady, prepared
+from pelton.adapters.cli.references import environ_of
 from pelton.events.errors import InvalidInput, PeltonError
 from pelton.events.events import FailureClass
 from pelton.events.start import Stage
@@ -146,7 +146,7 @@ class Served:
         )
 
     async def _prepared(self, reference: str) -> _Loaded:
-        agent = await prepared(reference, os.environ)
+        agent = await prepared(reference, environ_of(self._settings))
         if not agent_file.is_agent_file(reference):
             return _Loaded(agent)
         described = agent_file.load(Path(reference))
