@@ -1,14 +1,55 @@
-"""Aggregates beside the contexts, as their commits make them: what all of them have in common."""
+"""Aggregates as chains of commits: what all of them have in common."""
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
-from pelton.events.commit import Commit
+from pelton.events.commit import Commit, CommitData, Origin
 from pelton.events.errors import DamagedRecord
+from pelton.events.events import AnyEvent
+
+
+class Link(Protocol):
+    """The end of a chain of commits, of any aggregate."""
+
+    @property
+    def sequence(self) -> int:
+        """How many events there are."""
+        ...
+
+    @property
+    def hash(self) -> str:
+        """The digest of the last commit; nothing before the first."""
+        ...
+
+
+def following(
+    last: Link,
+    events: Sequence[AnyEvent],
+    *,
+    id: str,
+    subject: str,
+    time: str,
+    origin: Origin,
+    attempt: int = 0,
+    command: int = 0,
+    handled: int = 0,
+) -> Commit:
+    """Return the commit of some events that follows the last one of an aggregate."""
+    return Commit(
+        id=id,
+        subject=subject,
+        time=time,
+        sequence=last.sequence + 1,
+        prevhash=last.hash,
+        attempt=attempt,
+        data=CommitData(events=tuple(events), command=command, handled=handled),
+        **origin._asdict(),
+    )
 
 
 class Chained(msgspec.Struct, frozen=True, kw_only=True):

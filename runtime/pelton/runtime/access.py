@@ -5,21 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
 from pelton.events import subjects
 from pelton.events.access import KeyCreated, KeyRevoked, KeyRotated, TokensRevoked
-from pelton.events.commit import Commit, CommitData
+from pelton.events.chain import Chained, chained, following
+from pelton.events.commit import Commit
 from pelton.events.envelope import digest, encode
 from pelton.events.errors import DamagedRecord, PeltonError
 from pelton.events.events import AnyEvent
 from pelton.events.keys import Key, Keys, existing, fold_keys
 from pelton.events.principal import check_grant
 from pelton.events.upcast import decode_commit
+from pelton.runtime.aggregates import own
 from pelton.runtime.clock import World, rfc3339
-from pelton.runtime.log import Conflict, Heard, Log, LogError
+from pelton.runtime.log import Conflict, Heard, Log, LogError, Record
 
 LOOK_AFTER: Final = 30.0
 """Seconds after which the keys are read anew, whatever was heard: live copies can be lost."""
@@ -40,49 +42,44 @@ async def change(
     """
     subject = subjects.access(name)
     while True:  # ends: every round that conflicts, somebody else has changed it
-        records = await log.read(subject, decisive=True)
-        commits = chain([record.data for record in records])
+        commits, end = chain(await log.read(subject, decisive=True))
         events = tuple(decide(commits))
         if not events:
             return ()
-        last = commits[-1] if commits else None
         id_ = world.new_id()
-        commit = Commit(
+        commit = following(
+            end,
+            events,
             id=id_,
-            source=actor,
             subject=f"{subjects.ACCESS}/{name}",
             time=rfc3339(world.now()),
-            tenant=tenant,
-            actor=actor,
-            correlationid=id_,
-            causationid=id_,
-            sequence=last.sequence + len(last.data.events) if last else 1,
-            prevhash=digest(records[-1].data) if records else "",
-            data=CommitData(events=events),
+            origin=own(actor, tenant, id_),
         )
-        expect = records[-1].sequence if records else 0
         try:
-            await log.append(subject, encode(commit), id=id_, expect=expect)
+            await log.append(subject, encode(commit), id=id_, expect=end.head)
         except Conflict:
             continue
         return events
 
 
-def chain(data: Sequence[bytes]) -> Sequence[Commit]:
+class Chain(NamedTuple):
+    """The commits of an aggregate, and where they end."""
+
+    commits: Sequence[Commit]
+    end: Chained
+
+
+def chain(records: Sequence[Record]) -> Chain:
     """Return the commits of an aggregate, each checked to follow the one before it (law 13).
 
     Raises:
         DamagedRecord: one does not.
     """
-    commits: list[Commit] = []
-    hash_ = ""
-    for each in data:
-        commit = decode_commit(each)
-        if commit.prevhash != hash_:
-            raise DamagedRecord("a commit about access does not follow the one before it")
-        commits.append(commit)
-        hash_ = digest(each)
-    return commits
+    end = Chained(agent=subjects.ACCESS)
+    commits = [decode_commit(record.data) for record in records]
+    for record, commit in zip(records, commits, strict=True):
+        end = chained(end, record.sequence, commit, digest(record.data))
+    return Chain(commits, end)
 
 
 class KeyChanges:
@@ -94,7 +91,7 @@ class KeyChanges:
     async def list(self) -> Sequence[Key]:
         """Return all keys, the oldest first."""
         records = await self._log.read(subjects.access(subjects.KEYS), decisive=True)
-        return tuple(_keys(chain([record.data for record in records])).values())
+        return tuple(_keys(chain(records).commits).values())
 
     async def create(
         self,

@@ -8,8 +8,8 @@ from typing import Generic, TypeVar
 from pelton.events import subjects
 from pelton.events.agent import AgentState
 from pelton.events.agent import fold as fold_agent
-from pelton.events.chain import Chained
-from pelton.events.commit import Commit, CommitData, Origin
+from pelton.events.chain import Chained, following
+from pelton.events.commit import Origin
 from pelton.events.envelope import encode
 from pelton.events.events import AnyEvent
 from pelton.events.schedules import Schedules
@@ -81,14 +81,15 @@ class Aggregates(Generic[S]):
             LogError: the log refuses it.
         """
         subject = self._subject(state.agent)
-        commit = Commit(
+        commit = following(
+            state,
+            events,
             id=self._world.new_id(),
             subject=f"{state.agent}/{self._token}",
             time=rfc3339(self._log.now),
-            sequence=state.sequence + 1,
-            prevhash=state.hash,
-            data=CommitData(events=tuple(events), command=command, handled=command),
-            **origin._asdict(),
+            origin=origin,
+            command=command,
+            handled=command,
         )
         data = encode(cleaned(self._log.redactor, commit, subject))
         sequence = await patiently(

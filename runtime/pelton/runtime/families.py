@@ -113,7 +113,7 @@ class Families:
     async def revoked(self) -> frozenset[str]:
         """Return the families that are good no longer."""
         records = await self._log.read(subjects.access(subjects.KEYS), decisive=True)
-        return frozenset[str]().union(*map(revoked, chain([each.data for each in records])))
+        return frozenset[str]().union(*map(revoked, chain(records).commits))
 
     async def list(self) -> Sequence[Family]:
         """Return all families, the oldest first."""
@@ -122,12 +122,12 @@ class Families:
             for record in batch:
                 found.setdefault(record.subject, []).append(record)
         found.pop(subjects.access(subjects.KEYS), None)
-        families = (fold_family(chain([each.data for each in r])) for r in found.values())
+        families = (fold_family(chain(each).commits) for each in found.values())
         return tuple(family for family in families if family is not None)
 
     async def _find(self, family: str) -> Family | None:
         records = await self._log.read(subjects.access(family), decisive=True)
-        return fold_family(chain([record.data for record in records]))
+        return fold_family(chain(records).commits)
 
     async def _change(self, name: str, decide: Decide) -> None:
         await change(

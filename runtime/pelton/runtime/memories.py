@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from pelton.events import subjects
 from pelton.events.agent import AgentState
-from pelton.events.commit import Commit, CommitData, Origin
+from pelton.events.chain import following
+from pelton.events.commit import Origin
 from pelton.events.envelope import encode
 from pelton.events.errors import InvalidInput
 from pelton.events.memories import Member, Memory, MemoryNotFound, Version, fold
@@ -146,14 +147,13 @@ class Memories:
             event = decide(state, command, member=member, now=self.now, sources=sources)
             if event is None:
                 return state
-            commit = Commit(
+            commit = following(
+                state,
+                (event,),
                 id=self._world.new_id(),
                 subject=f"{subjects.MEMORY}/{memory_id}",
                 time=self.now,
-                sequence=state.sequence + 1,
-                prevhash=state.hash,
-                data=CommitData(events=(event,)),
-                **origin._asdict(),
+                origin=origin,
             )
             commit = cleaned(self.log.redactor, commit, subject)
             data = encode(await sealed(self.log.vault, commit, state))

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 import structlog
 
 from pelton.events import subjects
-from pelton.events.commit import Commit, CommitData, Origin
+from pelton.events.chain import following
+from pelton.events.commit import Origin
 from pelton.events.envelope import encode
 from pelton.events.errors import PeltonError
 from pelton.events.push import AnyPushEvent
@@ -62,14 +63,13 @@ class PushLog:
             events = tuple(decide(state))
             if not events:
                 return state
-            commit = Commit(
+            commit = following(
+                state,
+                events,
                 id=self._world.new_id(),
                 subject=f"{agent}/{subjects.PUSH}/{task}",
                 time=rfc3339(self._log.now),
-                sequence=state.sequence + 1,
-                prevhash=state.hash,
-                data=CommitData(events=events),
-                **origin._asdict(),
+                origin=origin,
             )
             data = encode(cleaned(self._log.redactor, commit, subject))
             try:

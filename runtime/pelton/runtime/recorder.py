@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from pelton.events.a2a import Artifact, Message, Part, TaskState, TaskStatus
 from pelton.events.commit import Origin
-from pelton.events.context import Context, TaskFold, join
+from pelton.events.context import Context, TaskFold
 from pelton.events.envelope import encode
 from pelton.events.events import (
     AnyEvent,
@@ -25,12 +25,11 @@ from pelton.events.events import (
     TaskArtifactWithdrawn,
     TaskStatusUpdated,
 )
-from pelton.events.growing import Growing
-from pelton.events.redact import Redactor
 from pelton.events.turns import Turn
-from pelton.runtime.bulk import THRESHOLD, Blobs, offload
+from pelton.runtime.bulk import Blobs, offload
 from pelton.runtime.clock import rfc3339
 from pelton.runtime.pulse import Pulse
+from pelton.runtime.streamed import StreamedText, joined
 from pelton.runtime.writer import Writer
 
 _FEW: Final = 4  # so many events fit one message, whatever they hold
@@ -121,7 +120,7 @@ class Recorder:
         self.task_id = task_id
         self._earlier = earlier.turn if earlier else None
         self._progress = 0
-        self._texts: dict[str, _Text] = {}
+        self._texts: dict[str, StreamedText] = {}
         self._whole: dict[str, tuple[str, str]] = {}
         self._written: set[str] = set()
         self._artifacts = earlier.artifacts if earlier else {}
@@ -246,7 +245,7 @@ class Recorder:
     async def text(
         self, artifact_id: str, name: str, text: str, *, last: bool, anew: bool = False
     ) -> None:
-        """Let a streamed text go on; see `_Text` for what an earlier attempt has said of it.
+        """Let a streamed text go on; see `StreamedText` for what an earlier attempt has said of it.
 
         With `anew` it begins once more: what of it was said before is replaced as this goes on.
         Where content is sealed, or somebody is to see it first, it is written once it is complete.
@@ -260,7 +259,7 @@ class Recorder:
         stream = self._texts.get(artifact_id)
         if stream is None:
             recorded = self._recorded(artifact_id)
-            stream = _Text(artifact_id, name, recorded, self._blobs.redactor)
+            stream = StreamedText(artifact_id, name, recorded, self._blobs.redactor)
             self._texts[artifact_id] = stream
             self._written.add(artifact_id)
         if anew:
@@ -355,7 +354,7 @@ class Recorder:
 
     def _taken(self) -> list[AnyEvent]:
         events, self._buffer = self._buffer, []
-        return events
+        return joined(events) if self._texts else events
 
     async def _commit(self, events: Sequence[AnyEvent], origin: Origin, *, ahead: int = 0) -> None:
         if self._error is not None:
@@ -395,69 +394,3 @@ def _batches(events: Sequence[AnyEvent]) -> Iterator[Sequence[AnyEvent]]:
             batch, size = [], len(encode(event))
         batch.append(event)
     yield batch
-
-
-class _Text:
-    """A text that grows, and what the log has of it, which converges on what is said.
-
-    What may become a secret is not written before what follows it is known.
-    """
-
-    def __init__(
-        self, artifact_id: str, name: str, recorded: Artifact | None, redactor: Redactor
-    ) -> None:
-        self._id, self._name, self._redactor = artifact_id, name, redactor
-        self.begin()
-        parts = join(recorded.parts) if recorded is not None else ()
-        self._stored: str | None = None
-        if len(parts) == 1 and isinstance(parts[0].text, str):
-            self._stored = parts[0].text
-
-    def begin(self) -> None:
-        """Begin, perhaps once more; what was said stands as far as it is said again."""
-        self._growing = Growing(self._redactor)
-        self._whole: list[str] = []
-        self._said = ""
-
-    def say(self, task_id: str, text: str, *, last: bool) -> list[TaskArtifactUpdated]:
-        """Return the events that the log lacks after `text` was said."""
-        self._hear(text, last=last)
-        stored = self._stored
-        if stored is None and text and not self._said and not last:
-            return []  # it waits for what follows
-        if stored is not None and stored.startswith(self._said) and not last:
-            return []  # an earlier attempt has said as much, or more
-        if stored is not None and self._said.startswith(stored):
-            return self._update(task_id, self._said[len(stored) :], append=True, last=last)
-        return self._update(task_id, self._said, append=False, last=last)
-
-    def end(self, task_id: str) -> list[TaskArtifactUpdated]:
-        """Return the events that make the log say no more than was said, and all of it."""
-        self._hear("", last=True)
-        stored = self._stored
-        if self._said == (stored or ""):
-            return []
-        if stored is not None and self._said.startswith(stored):
-            return self._update(task_id, self._said[len(stored) :], append=True, last=True)
-        return self._update(task_id, self._said, append=False, last=True)
-
-    def _hear(self, text: str, *, last: bool) -> None:
-        self._whole.append(text)
-        self._said += self._growing.add(text, last=last)
-        if last and self._growing.touched:  # it is the same, in whatever pieces it has come
-            self._said = self._redactor.text("".join(self._whole))
-
-    def _update(
-        self, task_id: str, text: str, *, append: bool, last: bool
-    ) -> list[TaskArtifactUpdated]:
-        self._stored = self._said
-        pieces = [text[at : at + THRESHOLD] for at in range(0, len(text), THRESHOLD)] or [""]
-        return [
-            TaskArtifactUpdated(
-                task_id=task_id,
-                artifact=Artifact(artifact_id=self._id, name=self._name, parts=(Part(text=piece),)),
-                append=append or place > 0,
-                last_chunk=last and place == len(pieces) - 1,
-            )
-            for place, piece in enumerate(pieces)
-        ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pelton.events import subjects
-from pelton.events.commit import Commit, CommitData, Origin
+from pelton.events.chain import following
+from pelton.events.commit import Commit, Origin
 from pelton.events.context import Context, fold_commit
 from pelton.events.envelope import digest, encode
 from pelton.events.events import AnyEvent
@@ -55,15 +56,16 @@ class Writer:
             LogError: the log refuses it.
         """
         state = self.state
-        commit = Commit(
+        commit = following(
+            state,
+            events,
             id=self._world.new_id(),
             subject=f"{state.agent}/{state.id}",
             time=rfc3339(self._world.now()),
-            sequence=state.sequence + 1,
-            prevhash=state.hash,
+            origin=origin,
             attempt=attempt,
-            data=CommitData(events=tuple(events), command=command, handled=handled),
-            **origin._asdict(),
+            command=command,
+            handled=handled,
         )
         commit = cleaned(self._log.redactor, commit, self._subject)
         data = encode(commit)

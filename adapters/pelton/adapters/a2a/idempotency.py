@@ -15,7 +15,8 @@ from pelton.adapters.a2a.errors import KeyConflict
 from pelton.adapters.a2a.extensions import KEY
 from pelton.adapters.a2a.requests import SendMessageRequest
 from pelton.events import subjects
-from pelton.events.commit import Commit, CommitData
+from pelton.events.chain import Chained, following
+from pelton.events.commit import Origin
 from pelton.events.envelope import digest, encode
 from pelton.events.errors import InvalidInput
 from pelton.events.events import KeyClaimed
@@ -104,18 +105,13 @@ class Keys:
             KeyConflict: somebody has just claimed it for another.
         """
         id_ = self._world.new_id()
-        commit = Commit(
+        commit = following(
+            Chained(agent=agent),
+            (KeyClaimed(command_id=keyed.id, digest=keyed.digest),),
             id=id_,
-            source=self._source,
             subject=f"{agent}/{subjects.KEY}/{keyed.id}",
             time=rfc3339(self._world.now()),
-            tenant=self._tenant,
-            actor=actor,
-            correlationid=keyed.id,
-            causationid=keyed.id,
-            sequence=1,
-            prevhash="",
-            data=CommitData(events=(KeyClaimed(command_id=keyed.id, digest=keyed.digest),)),
+            origin=Origin(self._source, self._tenant, actor, keyed.id, keyed.id),
         )
         try:
             subject = subjects.claims(agent, keyed.id)
