@@ -198,6 +198,8 @@ def test_dev_sees_that_a_file_has_changed(folder: Path) -> None:
         answer = ask(f"{dev.url}/shouter", "SendMessage", message("hello"))
         [artifact] = answer["task"]["artifacts"]
         assert artifact["parts"] == [{"text": "AGAIN"}]
+        listed = pelton("plugins", "list", "--agent", "shouter", "--json", cwd=folder)
+        assert json.loads(listed.stdout) == {"equipment": [], "hooks": []}
         (folder / "pelton.toml").write_text("[policy]\nrules.no = '1 +'")
         eventually(lambda: dev.said("the rule 'no'"))
 
