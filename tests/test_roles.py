@@ -26,8 +26,10 @@ from pelton.events.envelope import digest
 from pelton.events.keys import Presented
 from pelton.runtime.access import KeyChanges
 from pelton.runtime.agents import agent
+from pelton.runtime.diagnosis import diagnose
 from pelton.runtime.families import Families
 from pelton.runtime.jetstream.log import JetStreamLog
+from pelton.runtime.jetstream.profiles import RELAXED
 from pelton.runtime.log import LogError
 from pelton.runtime.turn import Turn
 from pelton.runtime.vault import ContentErased, Sealing
@@ -74,6 +76,23 @@ async def role(turn: Turn) -> None:
 def violations(server: Mapping[str, str]) -> list[str]:
     """Return what the server has said of forbidden publishing and subscribing."""
     return [line for line in Path(server["log"]).read_text().splitlines() if "Violation" in line]
+
+
+async def test_whoever_looks_as_a_part_is_told_to_look_as_the_owner(
+    provisioned: Mapping[str, str], tmp_path: Path
+) -> None:
+    for user in ("acme-bridge", "acme-executor", "acme-projector"):
+        looking = diagnose(
+            url(provisioned, user),
+            profile=RELAXED,
+            credentials=None,
+            monitoring="",
+            data=tmp_path,
+            world=WORLD,
+        )
+        *_, last = [check async for check in looking]
+        assert (last.name, last.state) == ("jetstream", "unknown")
+        assert "the owner of the account" in last.remedy
 
 
 @pytest.mark.accepts("S26")

@@ -37,6 +37,7 @@ from pelton.events.errors import PeltonError
 from pelton.events.events import EVENTS
 from pelton.events.presence import TRANSITIONS as STANDINGS
 from pelton.events.presence import AgentStatus, Fact
+from pelton.events.ruling import Point
 from pelton.events.schema import schemas
 from pelton.events.secret_kinds import KINDS
 from pelton.events.states import INTERRUPTED, TERMINAL, TRANSITIONS
@@ -44,7 +45,7 @@ from pelton.runtime.agent_file import AgentFile, IdleEntry, ScheduleEntry, Terms
 from pelton.runtime.jetstream.profiles import PROFILES
 from pelton.runtime.setting_types import Section
 from pelton.runtime.settings import settings
-from tests.adapters.frameworks.kits import KITS
+from tests.adapters.frameworks.kits import KITS, Kit
 from tests.docs.threats import THREATS, Threat, proofs
 
 ROOT: Final = Path(__file__).parents[2]
@@ -463,6 +464,25 @@ def adapters() -> str:
     return f"{table(heads, iter(rows))}\n\n{texts}"
 
 
+def points() -> str:
+    """Return the table of where hooks are asked, adapter by adapter, which their suite proves."""
+
+    def cell(kit: Kit, point: Point) -> str:
+        if point not in kit.points:
+            return ""
+        begun = kit.apart and point is Point.TOOL_BEFORE
+        return "when it has begun" if begun else "yes"
+
+    shown = [point for point in Point if any(point in kit.points for kit in KITS.values())]
+    rows = ((f"`{name}`", *(cell(kit, point) for point in shown)) for name, kit in KITS.items())
+    late = (
+        "*When it has begun*: its process calls tools by itself, and tells of a call as it makes"
+        " it. A denial ends the turn, and whether the call had its effect nobody knows: keep such"
+        " tools from it."
+    )
+    return f"{table(('adapter', *(f'`{each}`' for each in shown)), rows)}\n\n{late}"
+
+
 def tools_() -> str:
     """Return the tools that are served over MCP: what each does, and where there is one of it."""
     servers: dict[str, dict[str, str]] = {}
@@ -513,6 +533,7 @@ def spans() -> str:
 
 BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "adapters": adapters,
+    "points": points,
     "agent-file": agent_file,
     "subjects": subjects_,
     "operations": operations,

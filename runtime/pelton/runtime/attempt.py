@@ -391,7 +391,9 @@ class Attempt:
                 raise unasked
             await self._recorder.settle()
             await after_turn(self._guard, state, message)
-        except asyncio.CancelledError:  # the agent cancelled itself: nobody else did
+        except asyncio.CancelledError:
+            if not running.cancelled():  # it is we who are to end here
+                raise
             kind, text = FailureClass.INTERNAL, "The agent was cancelled."
             return await self._fail(Failure(kind=kind, message=text))
         except RecordedError as error:

@@ -96,7 +96,7 @@ async def diagnose(
             yield ok("server", "it answers, and takes our credentials")
             async for check in _account(connection, profile, monitoring, world):
                 yield check
-                if check.name in ("jetstream", "log") and check.state == "wrong":
+                if check.name in ("jetstream", "log") and check.state in ("wrong", "unknown"):
                     return
     except PeltonError as error:
         yield wrong(
@@ -120,6 +120,13 @@ async def _account(
     try:
         reply = await connection.request("$JS.API.INFO", b"", within=WITHIN)
         account = msgspec.json.decode(reply.data)
+    except LogMisconfigured as error:  # so says the client of what its user may not
+        yield _unknown(
+            "jetstream",
+            f"this user may not ask: {error}",
+            "look as the owner of the account: a user for one part may do the work of that alone",
+        )
+        return
     except PeltonError as error:
         yield wrong(
             "jetstream",

@@ -38,6 +38,7 @@ from pelton.runtime.presence import Presence
 from pelton.runtime.prompts import Prompts
 from pelton.runtime.registration import register
 from pelton.runtime.remote import Remote, Remotes
+from pelton.runtime.seats import Seats
 from pelton.runtime.starting import failed, reached, recovered
 from pelton.runtime.steps import Steps
 from pelton.runtime.supervised import supervised
@@ -65,6 +66,10 @@ class InHand(Protocol):
     @property
     def place(self) -> str:
         """Which one it is."""
+        ...
+
+    def succeed(self, agent: Agent) -> None:
+        """Go by another agent of the same name, from the next turn on."""
         ...
 
     async def drain(self) -> float | None:
@@ -116,7 +121,7 @@ class Executor:
         observer: Observer = UNOBSERVED,
     ) -> None:
         self._log, self._world = log, world
-        self._agents = tuple(agents)
+        self._seats = Seats(agents, self._used)
         self._tenant, self._capacity, self._patience = tenant, capacity, patience
         self._works: dict[str, InHand] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -174,24 +179,49 @@ class Executor:
             PeltonError: an agent cannot be opened.
         """
         await self._presence.say(Beat.STARTING)
-        async with AsyncExitStack() as stack:
-            for agent in self._agents:
-                await self._open(agent, stack)
+        try:
+            for agent in self._seats:
+                await self._open(agent)
             await self._serve(budget)
+        finally:
+            await self._seats.aclose()
         logger.info("executor-stopped", executor=self.id, rang_again=self.rang_again)
 
     async def failed(self, agent: str, stage: Stage, error: Exception) -> None:
         """Say that an agent has failed at a stage of its start: operators find it in the log."""
         await self._in_time(failed(self._host, agent, stage, error))
 
-    async def _open(self, agent: Agent, stack: AsyncExitStack) -> None:
+    async def succeed(self, agent: Agent) -> None:
+        """Let an agent take the place of the one of its name, from the next turns on.
+
+        Turns that run go on as they have begun. When it cannot be opened, all stays as it is.
+
+        Raises:
+            InvalidInput: none of that name is served here.
+            PeltonError: it cannot be opened, or the log does not take what it says of itself.
+        """
+        host, name = self._host, agent.name
+        await self._seats.succeed(agent)
+        self._presence.succeed(agent)
+        for work in self._works.values():
+            if work.agent.name == name:
+                work.succeed(agent)
+        await self._register(agent)
+        await prompt(host, agent)
+        await declare(host, name, agent.schedules)
+        await recovered(host, name)
+
+    def _used(self, agent: Agent) -> bool:
+        return any(work.agent is agent for work in self._works.values())
+
+    async def _open(self, agent: Agent) -> None:
         """Start what runs an agent; what it came through is told once that is done.
 
         So one that is tried again and again, and fails, does not fill the log.
         """
         stages = [Stage.PREFLIGHT] if agent.checked else []
         try:
-            await stack.enter_async_context(agent.opened())
+            await self._seats.open(agent)
         except Exception as error:
             await self.failed(agent.name, Stage.ADAPTER, error)
             raise
@@ -199,28 +229,31 @@ class Executor:
             stages.append(Stage.ADAPTER)
         await reached(self._host, agent.name, *stages)
 
+    async def _register(self, agent: Agent) -> None:
+        await register(
+            self._host.agents,
+            agent.profile,
+            team=agent.team,
+            world=self._world,
+            source=self._host.source,
+            tenant=self._tenant,
+        )
+
     async def _serve(self, budget: float) -> None:
-        for agent in self._agents:
-            await register(
-                self._host.agents,
-                agent.profile,
-                team=agent.team,
-                world=self._world,
-                source=self._host.source,
-                tenant=self._tenant,
-            )
+        for agent in self._seats:
+            await self._register(agent)
         async with AsyncExitStack() as stack:
             heard = [
-                (agent, await stack.enter_async_context(self._bells(agent)))
-                for agent in self._agents
+                (agent.name, await stack.enter_async_context(self._bells(agent)))
+                for agent in self._seats
             ]
             stack.callback(self._log.on_restored(self._restored))
             stack.push_async_callback(self._host.outbox.aclose)
             stack.push_async_callback(self._host.memories.aclose)
             async with asyncio.TaskGroup() as group:
-                for agent, bells in heard:
-                    hearing = self._kept(partial(self._hear, agent, bells), "hear", agent)
-                    self._heard[agent.name] = bells, group.create_task(hearing)
+                for name, bells in heard:
+                    hearing = self._kept(partial(self._hear, name, bells), "hear", name)
+                    self._heard[name] = bells, group.create_task(hearing)
                 lasting = (
                     self._kept(self._beat, "beat"),
                     self._kept(self._presence.stay, "stay"),
@@ -240,7 +273,7 @@ class Executor:
     async def _watch(self) -> None:
         """Say that the agents are served, then what they are told unasked; see to all from then."""
         await patiently(self._presence.serve, "presence")
-        for agent in self._agents:
+        for agent in self._seats:
             host, name = self._host, agent.name
             started = agent.checked or agent.opened is not nullcontext
             if started:
@@ -252,16 +285,14 @@ class Executor:
         self.ready.set()
         await self._kept(self._presence.watch, "watch")
 
-    async def _kept(
-        self, loop: Callable[[], Awaitable[None]], what: str, agent: Agent | None = None
-    ) -> None:
+    async def _kept(self, loop: Callable[[], Awaitable[None]], what: str, agent: str = "") -> None:
         """Run a loop of this executor; a crash of it degrades its agents, and it begins anew."""
-        concerned = self._agents if agent is None else (agent,)
+        concerned = [agent] if agent else [each.name for each in self._seats]
 
         async def crashed(error: Exception) -> None:
-            for each in concerned:
-                self._presence.troubled(each.name)
-                await self.failed(each.name, Stage.SERVING, error)
+            for name in concerned:
+                self._presence.troubled(name)
+                await self.failed(name, Stage.SERVING, error)
 
         await supervised(loop, what, world=self._world, crashed=crashed)
 
@@ -302,24 +333,24 @@ class Executor:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _hear(self, agent: Agent, bells: Bells) -> None:
+    async def _hear(self, agent: str, bells: Bells) -> None:
         while True:
             bell = await bells.next()
             self.rang_again += bell.deliveries > 1
-            self._host.observer.rang(agent.name, again=bell.deliveries > 1)
+            self._host.observer.rang(agent, again=bell.deliveries > 1)
             subject = bell.record.subject
             work = self._works.get(subject)
             if work is not None:
                 await self._merge(work, bell)
                 continue
             try:
-                work = self._take(agent, bell)
+                work = self._take(self._seats[agent], bell)
             except InvalidInput as error:  # no context has that subject: nobody can answer there
                 logger.warning("command-nowhere", sequence=bell.record.sequence, reason=str(error))
                 await bell.done()
                 continue
             self._works[subject] = work
-            task = asyncio.create_task(self._work(work), name=f"work {agent.name}")
+            task = asyncio.create_task(self._work(work), name=f"work {agent}")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -382,6 +413,7 @@ class Executor:
 
     async def _put_down(self, work: InHand, delay: float | None) -> None:
         del self._works[work.bell.record.subject]
+        self._seats.look()
         try:
             await work.put_down()
             if delay is None:

@@ -368,7 +368,8 @@ class Guard:
             ruled = await self._keep(ruled, change)
         self._recorder.emit(ruled)
         if ruled.ruling is Ruling.DENY:
-            await self._recorder.flush()
+            if matter.kept:  # else it goes with the failure of its step, in one commit
+                await self._recorder.flush()
             raise CallDenied(ruled)
         return ruled
 

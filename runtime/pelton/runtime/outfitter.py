@@ -81,7 +81,7 @@ class Outfitter:
 
     def _look(self) -> tuple[object, ...]:
         """Return what files look like from outside, to see whether any has changed."""
-        return tuple(_stamp(path) for path in (*self._files, *_watched(self._settings)))
+        return tuple(stamp(path) for path in (*self._files, *_watched(self._settings)))
 
 
 def outfit(given: Sequence[EquipmentSettings], store: Path) -> Outfit:
@@ -171,7 +171,8 @@ def _watched(given: Sequence[EquipmentSettings]) -> Iterator[Path]:
                 yield from sorted(Path(each.path).rglob("*"))
 
 
-def _stamp(path: Path) -> tuple[str, int, int, int]:
+def stamp(path: Path) -> tuple[str, int, int, int]:
+    """Return what a file looks like from outside; it is another one if it has changed."""
     try:
         found = path.stat()
     except (OSError, ValueError):

@@ -59,6 +59,11 @@ class Presence:
         self._facts: asyncio.Queue[tuple[str, Fact] | None] = asyncio.Queue()
         """What was seen here and is to be written; None if it is only time to look."""
 
+    def succeed(self, agent: Agent) -> None:
+        """Know from now on another agent by the name of this one."""
+        if agent.name in self._agents:  # else it was removed meanwhile
+            self._agents[agent.name] = agent
+
     # What it says.
 
     async def say(self, beat: Beat) -> None:

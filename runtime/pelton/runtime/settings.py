@@ -44,6 +44,7 @@ from pelton.runtime.setting_types import Section
 from pelton.runtime.telemetry_settings import TelemetrySettings
 from pelton.runtime.toml import SettingsError as SettingsError  # noqa: PLC0414  who loads raises it
 from pelton.runtime.toml import fault, hint, read
+from pelton.runtime.webhook_settings import WebhookSettings
 
 FILE: Final = "pelton.toml"
 """The settings file that is read if it is there."""
@@ -261,6 +262,7 @@ class Settings(EquipmentSettings, frozen=True, kw_only=True):
     client: ClientSettings = ClientSettings()
     executor: ExecutorSettings = ExecutorSettings()
     gateway: GatewaySettings = GatewaySettings()
+    webhook: WebhookSettings = WebhookSettings()
     agents: Annotated[
         dict[str, EquipmentSettings],
         Meta(

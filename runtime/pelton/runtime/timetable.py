@@ -61,6 +61,10 @@ class Timetable:
         """Whose schedules these are."""
         return f"{self.agent.name}/{subjects.SCHEDULES}"
 
+    def succeed(self, agent: Agent) -> None:
+        """Go by another agent of the same name."""
+        self.agent = agent
+
     async def keep(self) -> None:
         """Keep it in hand: its bell."""
         await self.bell.working()

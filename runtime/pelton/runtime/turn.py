@@ -445,7 +445,7 @@ class Turn(Effects):
         )
 
     async def built(self, prompt: str) -> str:
-        """Return a prompt as hooks leave it (`prompt.built`): for adapters, once in each turn.
+        """Return a prompt as hooks leave it (`prompt.built`): for adapters, once in each attempt.
 
         Raises:
             CallDenied: a hook is against it.

@@ -69,6 +69,7 @@ class Work:
 
     def __init__(self, agent: Agent, context_id: str, bell: Bell, host: Host) -> None:
         self.agent, self.context_id, self.bell = agent, context_id, bell
+        self._heir = agent
         self._host = host
         self.rung = False
         self.lease: Lease | None = None
@@ -85,6 +86,10 @@ class Work:
     def place(self) -> str:
         """Which context this is."""
         return f"{self.agent.name}/{self.context_id}"
+
+    def succeed(self, agent: Agent) -> None:
+        """Go by another agent of the same name, from the next turn on."""
+        self._heir = agent
 
     def hand_back(self) -> None:
         """Stop soon, and leave what is open to the next executor."""
@@ -260,6 +265,7 @@ class Work:
         return await self._decide(writer, command, record.sequence)
 
     async def _decide(self, writer: Writer, command: Command, sequence: int) -> End:
+        self.agent = self._heir
         now = rfc3339(self._host.log.now)
         decided = decide(writer.state, command, time=now)
         received = decided[0] if decided else None
@@ -305,6 +311,7 @@ class Work:
         """
         turn = task.turn
         assert turn is not None  # the caller has found it open
+        self.agent = self._heir
         writer = self._writer(state)
         origin = Origin.caused_by(turn.cause, self._host.source)
         events: Sequence[AnyEvent] = ()

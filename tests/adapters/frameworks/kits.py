@@ -28,6 +28,7 @@ from pelton.adapters.frameworks.worker import WorkerAdapter
 from pelton.adapters.gateway.server import Gateway
 from pelton.events.events import FailureClass
 from pelton.events.retries import Retry
+from pelton.events.ruling import Point
 from pelton.runtime.agents import Agent, Terms
 from pelton.runtime.gateway_settings import GatewaySettings
 from pelton.runtime.jetstream.log import JetStreamLog
@@ -65,6 +66,19 @@ def pay(amount: int) -> str:
     return f"paid {amount}"
 
 
+_ALWAYS: Final = frozenset(
+    {
+        Point.COMMAND_RECEIVED,
+        Point.TURN_BEFORE,
+        Point.PROMPT_BUILT,
+        Point.PUBLISH_BEFORE,
+        Point.TURN_AFTER,
+    }
+)
+_OF_MODELS: Final = frozenset({Point.MODEL_BEFORE, Point.MODEL_AFTER})
+_OF_TOOLS: Final = frozenset({Point.TOOL_BEFORE, Point.TOOL_AFTER})
+
+
 class Kit(NamedTuple):
     """An adapter in the suite: `make` makes one whose model is at a URL.
 
@@ -78,6 +92,8 @@ class Kit(NamedTuple):
     gateway: bool = False
     """Whether its agents' calls of models go through one."""
     apart: bool = False
+    whole: bool = False
+    """It is asked for a whole turn in one step, and what it asks a model is its own affair."""
     wilful: bool = False
     """Its framework tries its model again by itself, and says in its own way that it has failed."""
     without: frozenset[Capability] = frozenset()
@@ -92,6 +108,12 @@ class Kit(NamedTuple):
     def capabilities(self) -> frozenset[Capability]:
         """What its adapter declares."""
         return self.make("http://127.0.0.1").capabilities
+
+    @property
+    def points(self) -> frozenset[Point]:
+        """Where hooks are asked in a turn of its agent, beside steps that are no model or tool."""
+        found = _ALWAYS if self.whole else _ALWAYS | _OF_MODELS
+        return found | _OF_TOOLS if Capability.TOOLS in self.capabilities else found
 
     def agent(self, url: str) -> Agent:
         """Return its agent, called by the adapter's name."""
@@ -302,8 +324,8 @@ KITS: Final[Mapping[str, Kit]] = {
         Kit("openai-agents", _openai_agents("responses")),
         Kit("openai-agents-chat", _openai_agents("openai")),
         Kit("google-adk", _google_adk),
-        Kit("webhook", _webhook),
-        Kit("cli", _cli, wilful=True),
+        Kit("webhook", _webhook, whole=True),
+        Kit("cli", _cli, whole=True, wilful=True),
         Kit("worker", _worker),
         Kit("acp", _acp, apart=True),
         Kit("codex", _codex, apart=True),

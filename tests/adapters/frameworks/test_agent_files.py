@@ -329,11 +329,9 @@ async def test_what_an_agent_goes_by_is_looked_at_and_left_as_it_is(
     assert checks[name].remedy or finding[0] == "ok"
 
 
-async def test_an_endpoint_that_does_not_answer_now_is_a_warning(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
-    _, checks = await looked(folder, 'adapter = "model"\nmodel = "openai/x"', {})
+async def test_an_endpoint_that_does_not_answer_now_is_a_warning(folder: Path) -> None:
+    environ = {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
+    _, checks = await looked(folder, 'adapter = "model"\nmodel = "openai/x"', environ)
     assert checks["adapter"].state == "warn"
     assert "nobody listens" in checks["adapter"].says
 

@@ -23,16 +23,18 @@ from pelton.events.events import (
     UsageReported,
     ValueRecorded,
 )
+from pelton.events.ruling import Point
 from pelton.events.session import SessionOpened, SessionReason, SessionStart
 from pelton.events.step import StepKind
-from pelton.runtime.equipment_settings import PolicySettings
+from pelton.runtime.equipment_settings import HookSettings, PolicySettings
+from pelton.runtime.hooks import Hook, Occasion, Reply
 from pelton.runtime.jetstream.log import JetStreamLog
 from pelton.runtime.outfit import Outfit
 from pelton.runtime.policies import Policy
 from pelton.runtime.replay.session import task_session
 from pelton.testing import rerun
 from pelton.testing.models import Asked, Play, ScriptedModel, call, calls, fail, say
-from tests.adapters.frameworks.kits import KITS, Kit
+from tests.adapters.frameworks.kits import KITS, SYSTEM, Kit
 from tests.runtime.clients import PATIENCE, WORLD, Client, only, serving
 
 
@@ -150,6 +152,37 @@ async def test_a_tool_that_a_policy_denies_is_not_called_and_its_model_reads_why
     assert not effects.read_text()
     (told,) = [line.text for line in model.asked[1].lines if line.role == "tool"]
     assert "'add' is not among those that may be called" in told
+
+
+@pytest.mark.accepts("AS-60", "AS-58")
+async def test_hooks_are_asked_where_the_table_says_and_its_model_is_told_what_they_leave(
+    kit: Kit, model: ScriptedModel, log: JetStreamLog, effects: Path
+) -> None:
+    asked = list[Occasion]()
+
+    async def look(occasion: Occasion) -> Reply | None:
+        asked.append(occasion)
+        if occasion.point is not Point.PROMPT_BUILT:
+            return None
+        return Reply(change=f"{occasion.content} Be brief.")
+
+    tools = Capability.TOOLS in kit.capabilities - kit.without
+    model.script(*([call("add", a=1, b=2)] if tools else []), say("Three."))
+    settings = HookSettings(run="here:it", points=tuple(Point))
+    outfit = Outfit(hooks=(Hook("all", look, settings),))
+    client = Client(log, kit.name)
+    async with (
+        kit.executor(model.url) as gateway,
+        serving(log, replace(kit.agent(model.url), outfit=lambda: outfit), gateway=gateway),
+    ):
+        task = await ask(client, "1 + 2?")
+    assert answer(task).endswith("Three.")
+    wanted = kit.points - (set() if tools else {Point.TOOL_BEFORE, Point.TOOL_AFTER})
+    assert {each.point for each in asked} - {Point.STEP_BEFORE} == wanted
+    told = [line.text for line in model.asked[0].lines if line.role != "assistant"]
+    assert "\n".join(told).count(" Be brief.") == 1
+    (built,) = [each for each in asked if each.point is Point.PROMPT_BUILT]
+    assert built.content == (SYSTEM if kit.name.startswith("model") else "1 + 2?")
 
 
 @pytest.mark.accepts("AS-60")

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from pelton.adapters.cli.references import load_agent
+from pelton.adapters.cli.references import environ_of, load_agent
 from pelton.adapters.frameworks.contract import AdapterError
 from pelton.adapters.frameworks.serving import as_agent
-from pelton.adapters.frameworks.webhook import WebhookAdapter, reference
+from pelton.adapters.frameworks.webhook import WebhookAdapter
 from pelton.adapters.push.signature import spell
 from pelton.events.a2a import TaskState, text_of
 from pelton.events.errors import InvalidInput
 from pelton.events.events import FailureClass, StepStarted, TurnEnded
+from pelton.runtime.agents import Agent
 from pelton.runtime.jetstream.log import JetStreamLog
+from pelton.runtime.setting_types import Secret
+from pelton.runtime.settings import Settings
+from pelton.runtime.toml import SettingsError
+from pelton.runtime.webhook_settings import WebhookSettings
 from tests.adapters.frameworks.elsewhere import ALLOWED, SECRET, Elsewhere, Got, streamed
 from tests.adapters.frameworks.kits import QUICK, TERMS
 from tests.runtime.clients import TRACE, WORLD, Client, only, serving
@@ -192,17 +198,37 @@ async def test_what_is_not_public_is_not_posted_to_unless_it_is_allowed() -> Non
 
 
 def test_a_reference_leads_to_an_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(reference.SECRET, f"{spell(SECRET)} {spell(b'another')}")
+    monkeypatch.setenv("PELTON_WEBHOOK_SECRET", f"{spell(SECRET)} {spell(b'another')}")
     assert load_agent("webhook:https://agents.example.org/a?b=c").name == "agents-example-org"
     assert load_agent("webhook+helper:https://agents.example.org/a").name == "helper"
     with pytest.raises(InvalidInput, match="not https"):
         load_agent("webhook+here:http://127.0.0.1:8000/")
-    monkeypatch.setenv(reference.ALLOW, "http://127.0.0.1 http://localhost")
+    monkeypatch.setenv("PELTON_WEBHOOK_ALLOW", "http://127.0.0.1,http://localhost")
     assert load_agent("webhook+here:http://127.0.0.1:8000/").name == "here"
-    monkeypatch.setenv(reference.SECRET, "tiger")
+    monkeypatch.setenv("PELTON_WEBHOOK_SECRET", "tiger")
     with pytest.raises(InvalidInput, match="spells no secret") as caught:
         load_agent("webhook:https://agents.example.org")
     assert "tiger" not in str(caught.value)
-    monkeypatch.delenv(reference.SECRET)
-    with pytest.raises(InvalidInput, match=f"needs {reference.SECRET}"):
+    monkeypatch.delenv("PELTON_WEBHOOK_SECRET")
+    with pytest.raises(InvalidInput, match=r"needs webhook\.secret"):
         load_agent("webhook:https://agents.example.org")
+
+
+def test_a_file_says_what_is_its_own_and_names_the_variable_of_its_secret(tmp_path: Path) -> None:
+    secret = Secret(spell(SECRET))
+    settings = Settings(webhook=WebhookSettings(secret=secret, callback="https://usual.example"))
+    file = tmp_path / "agent.toml"
+    says = 'name = "there"\nadapter = "webhook:https://agents.example.org"\n[options]\n'
+
+    def loaded(options: str, **more: str) -> Agent:
+        file.write_text(says + options)
+        return load_agent(str(file), environ_of(settings) | more)
+
+    assert loaded("").name == loaded("callback_within = 60.0").name == "there"
+    with pytest.raises(SettingsError, match="needs THEIR_SECRET"):
+        loaded('secret = "THEIR_SECRET"')
+    assert loaded('secret = "THEIR_SECRET"', THEIR_SECRET=spell(b"theirs")).name == "there"
+    with pytest.raises(SettingsError, match="URL of a bridge"):
+        loaded('callback = "bridge.example"')
+    with pytest.raises(SettingsError, match="unknown field `allow`"):
+        loaded('allow = ["http://10.0.0.1"]')

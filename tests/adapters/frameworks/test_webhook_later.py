@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,11 +18,11 @@ from aiohttp import web
 from pelton.adapters.a2a.tenants import Account
 from pelton.adapters.cli.references import load_agent
 from pelton.adapters.frameworks.serving import as_agent
-from pelton.adapters.frameworks.webhook import WebhookAdapter, reference
+from pelton.adapters.frameworks.webhook import WebhookAdapter
 from pelton.adapters.push.signature import headers, spell
 from pelton.events.a2a import TaskState, text_of
 from pelton.events.context import Context
-from pelton.events.errors import InvalidInput
+from pelton.events.errors import InvalidInput, PeltonError
 from pelton.events.events import DelegationReported, FailureClass, TurnEnded
 from pelton.events.ids import task_id
 from pelton.projections.read import open_read_models
@@ -31,6 +33,7 @@ from pelton.runtime.jetstream import RELAXED
 from pelton.runtime.jetstream.log import JetStreamLog
 from pelton.runtime.replay.rerun import rerun
 from pelton.runtime.replay.session import task_session
+from tests.acceptance.running import environment
 from tests.adapters.a2a.world import served
 from tests.adapters.frameworks.elsewhere import ALLOWED, SECRET, Elsewhere, Got
 from tests.adapters.frameworks.kits import QUICK
@@ -136,12 +139,85 @@ async def test_whoever_calls_back_too_early_is_told_to_call_again(
         serving(log, later(elsewhere, url)),
     ):
         context, id_ = await client.send("count")
-        await client.until(context, waits)
+        await client.until(context, suspended)
         assert early == [(503, "callback-early")]
         large = "word " * 10_000
         assert await call(elsewhere.got[0], {"answer": large}) == (204, "")
         task = await client.settled(context, id_)
         assert text_of((await inline_task(log, task.view())).artifacts[0].parts) == large
+
+
+@asynccontextmanager
+async def doomed(
+    nats_url: str, folder: Path, elsewhere: Elsewhere, url: str
+) -> AsyncGenerator[asyncio.subprocess.Process]:
+    """Run an executor of it in a process of its own, by its settings, until somebody kills it."""
+    settings = f"""
+    [nats]
+    url = "{nats_url}"
+    profile = "relaxed"
+    [webhook]
+    allow = ["http://127.0.0.1"]
+    callback = "{url}"
+    """
+    (folder / "pelton.toml").write_text(settings)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "pelton.adapters.cli", "serve", "executor"),
+        f"webhook+there:{elsewhere.url}",
+        cwd=folder,
+        env=environment(PELTON_WEBHOOK_SECRET=spell(SECRET)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(40):
+            assert await process.stdout.readline() == b"ready\n"
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+@pytest.mark.accepts("AS-11", "AS-60", "G5")
+@pytest.mark.parametrize("moment", ["before the 202", "after the 202"])
+async def test_an_executor_that_is_killed_posts_nothing_twice_that_is_recorded(
+    nats_url: str, log: JetStreamLog, tmp_path: Path, moment: str
+) -> None:
+    """No executor lives when the answer comes; whoever is the next one goes on with it."""
+    early = moment == "before the 202"
+
+    async def taken(_: Got, __: web.Request) -> web.StreamResponse:
+        if early and len(elsewhere.got) == 1:
+            process.kill()
+            await process.wait()
+        return web.Response(status=202)
+
+    client = Client(log, "there")
+    async with Elsewhere(taken) as elsewhere, bridge(log, tmp_path) as url:
+        async with doomed(nats_url, tmp_path, elsewhere, url) as process:
+            context, id_ = await client.send("count")
+            if not early:
+                await client.until(context, waits)
+                process.kill()
+            async with asyncio.timeout(20):
+                assert await process.wait() == -signal.SIGKILL
+        said = await call(elsewhere.got[0])
+        assert said == ((503, "callback-early") if early else (204, ""))
+        async with serving(log, later(elsewhere, url), patience=1.0):
+            if early:
+                await client.until(context, waits, within=20)
+                assert await call(elsewhere.got[1]) == (204, "")
+            task = await client.settled(context, id_, within=20)
+        assert await call(elsewhere.got[0]) == (409, "callback-late")
+    assert task.status.state is TaskState.COMPLETED
+    assert text_of(only(task).parts) == "one two"
+    keys = [got.headers["Idempotency-Key"] for got in elsewhere.got]
+    assert len(keys) == 1 + early, "what is recorded is not posted again"
+    assert len(set(keys)) == 1, "what is posted again has the same key"
+    events = await client.events(context)
+    assert [type(e) for e in events].count(DelegationReported) == 1
 
 
 @pytest.mark.accepts("AS-71")
@@ -179,7 +255,7 @@ async def test_a_callback_that_fits_nothing_is_refused_and_leaves_nothing(
         extent = await log.extent()
         assert await call(got) == (409, "callback-late")
         _, next_ = await client.send("again", context)
-        await client.until(context, waits)
+        await client.until(context, suspended)
         to = got.body["callback"].replace(id_, next_)
         extent = await log.extent()
         assert await call(got, url=to) == (404, "post-not-found")
@@ -229,7 +305,7 @@ async def test_a_question_and_a_failure_may_come_later(log: JetStreamLog, tmp_pa
         serving(log, later(elsewhere, url)),
     ):
         context, id_ = await client.send("a drink")
-        await client.until(context, waits)
+        await client.until(context, suspended)
         ask = {"question": "Which?", "choices": ["tea", "coffee"]}
         assert await call(elsewhere.got[0], {"answer": "Well.", "ask": ask}) == (204, "")
         await client.asked(context, id_)
@@ -277,17 +353,17 @@ async def test_without_a_callback_202_is_no_answer(log: JetStreamLog) -> None:
 
 
 def test_a_callback_is_a_url_and_its_time_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(reference.SECRET, spell(SECRET))
-    monkeypatch.setenv(reference.ALLOW, "http://127.0.0.1")
+    monkeypatch.setenv("PELTON_WEBHOOK_SECRET", spell(SECRET))
+    monkeypatch.setenv("PELTON_WEBHOOK_ALLOW", "http://127.0.0.1")
     where = "webhook+there:http://127.0.0.1:8000/"
-    monkeypatch.setenv(reference.CALLBACK, "https://bridge.example/acme/")
-    monkeypatch.setenv(reference.CALLBACK_WITHIN, "60")
+    monkeypatch.setenv("PELTON_WEBHOOK_CALLBACK", "https://bridge.example/acme/")
+    monkeypatch.setenv("PELTON_WEBHOOK_CALLBACK_WITHIN", "60")
     assert load_agent(where).name == "there"
     for within in ("soon", "0", "nan"):
-        monkeypatch.setenv(reference.CALLBACK_WITHIN, within)
-        with pytest.raises(InvalidInput, match="seconds"):
+        monkeypatch.setenv("PELTON_WEBHOOK_CALLBACK_WITHIN", within)
+        with pytest.raises(PeltonError, match=r"WITHIN|seconds"):
             load_agent(where)
-    monkeypatch.delenv(reference.CALLBACK_WITHIN)
-    monkeypatch.setenv(reference.CALLBACK, "bridge.example")
+    monkeypatch.delenv("PELTON_WEBHOOK_CALLBACK_WITHIN")
+    monkeypatch.setenv("PELTON_WEBHOOK_CALLBACK", "bridge.example")
     with pytest.raises(InvalidInput, match="URL of a bridge"):
         load_agent(where)

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from structlog.testing import capture_logs
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.typing import Subprotocol
 
+from pelton.adapters.a2a import reader
 from pelton.adapters.a2a.sockets import BEARER, PROTOCOL
 from pelton.adapters.identity.limits import Rate, Rates
 from pelton.events.ids import task_id
+from pelton.runtime.access import KeyChanges
 from pelton.runtime.jetstream import JetStreamLog
-from tests.adapters.identity.people import KEYS, Town, key, town
+from tests.adapters.a2a.world import WORLD
+from tests.adapters.identity.people import ACME, KEYS, Town, key, key_id, town
 
 
 async def opened(place: Town, task: str, *offers: str, **headers: str) -> tuple[int, Any, str]:
@@ -103,3 +108,37 @@ async def test_sockets_count_as_what_a_principal_has_open(
         async with asyncio.timeout(5):
             while (await opened(place, task, bearer("anna")))[0]:
                 await asyncio.sleep(0.02)
+
+
+@pytest.mark.accepts("S1", "AS-36", "AS-38")
+@pytest.mark.parametrize("end", ["expires", "is revoked"])
+async def test_a_stream_ends_with_the_credential_that_it_was_opened_with(
+    place: Town, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    monkeypatch.setattr(reader, "HEARTBEAT", 0.1)
+    task = (await place.send("anna", "ask"))["id"]
+    url = f"{place.url}/echo/tasks/{task}:subscribe"
+    socket = connect(url.replace("http", "ws"), additional_headers=key("anna"))
+    async with (
+        asyncio.timeout(20),
+        socket as connection,
+        httpx.AsyncClient() as http,
+        http.stream("POST", url, headers={"A2A-Version": "1.0", **key("anna")}) as response,
+    ):
+        lines = response.aiter_lines()
+        assert (await anext(lines)).startswith("id: ")
+        assert json.loads(await connection.recv())["data"]["task"]["id"] == task
+        if end == "is revoked":
+            changes = KeyChanges(place.logs[ACME], world=WORLD, tenant=ACME, actor="cli")
+            await changes.revoke(key_id("anna"))
+        else:
+            later = WORLD.now() + timedelta(days=2)
+            monkeypatch.setattr(type(WORLD), "now", lambda _: later)
+        error = json.loads(await connection.recv())["error"]
+        with pytest.raises(ConnectionClosedError) as closed:
+            await connection.recv()
+        *_, last = [line async for line in lines if line.startswith("data: ")]
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4401
+    for said in (error, json.loads(last.removeprefix("data: "))["error"]):
+        assert said["details"][0]["reason"] == "AUTH_DENIED"

@@ -40,6 +40,7 @@ from pelton.adapters.a2a.sse import (
     Reply,
     Send,
     begin,
+    lasting,
     send_events,
     send_reply,
 )
@@ -220,7 +221,9 @@ class App:
             return await self._debugger.answer(scope, path[1:], headers, receive, extra)
         if path == [METRICS] and method in _READ and self._telemetry.opens(headers):
             return await self._metrics(None, None)
-        return await self._let_in(scope, path, headers, receive, extra)
+        answer = await self._let_in(scope, path, headers, receive, extra)
+        certificate = scope.get("extensions", {}).get(CERTIFICATE)
+        return lasting(answer, self._authenticator.again(headers, certificate))
 
     async def _let_in(
         self,

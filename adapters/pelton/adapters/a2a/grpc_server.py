@@ -27,7 +27,7 @@ from pelton.adapters.a2a.guard import MAX_BODY, check_once
 from pelton.adapters.a2a.operations import OPERATIONS, Stream, Unary, operation
 from pelton.adapters.a2a.requests import convert_members
 from pelton.adapters.a2a.server import Bridge
-from pelton.adapters.a2a.sse import WRITE_WITHIN
+from pelton.adapters.a2a.sse import WRITE_WITHIN, watched
 from pelton.adapters.a2a.tenants import Route, Tenant, Tenants
 from pelton.adapters.a2a.tls import Tls
 from pelton.adapters.a2a.waits import SlowReader, Update
@@ -153,7 +153,9 @@ class Service(grpc.GenericRpcHandler):
                 answer = _bytes(name, await found.run(tenant.engine, call, params))
                 self._telemetry.answered(asked)
             else:
-                await self._stream(asked, found.run(tenant.engine, call, params), context)
+                updates = found.run(tenant.engine, call, params)
+                look = self._authenticator.again(given)
+                await self._stream(asked, watched(updates, look) if look else updates, context)
         except Exception as error:
             if isinstance(error, aio.AbortError):
                 raise

@@ -13,6 +13,7 @@ from pelton.events.a2a import StreamResponse
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Look = Callable[[], Awaitable[object]]
 Headers = tuple[tuple[bytes, bytes], ...]
 
 JSON: Final = b"application/json"
@@ -50,6 +51,26 @@ class EventStream(NamedTuple):
     """Returns the data of an event."""
     failed: Callable[[Exception], bytes]
     """Returns the data of an event that says that the stream failed."""
+
+
+def lasting(answer: Reply | EventStream | None, look: Look | None) -> Reply | EventStream | None:
+    """Return an answer that goes on only while `look` finds its credential good: see `watched`."""
+    if look is None or not isinstance(answer, EventStream):
+        return answer
+    return answer._replace(updates=watched(answer.updates, look))
+
+
+async def watched(
+    updates: AsyncGenerator[Update | None], look: Look
+) -> AsyncGenerator[Update | None]:
+    """Yield what a stream has; `look` is asked before each update, and after each silence.
+
+    It raises what `look` does: the credential that the stream was opened with is not good any more.
+    """
+    async with aclosing(updates):
+        async for update in updates:
+            await look()
+            yield update
 
 
 async def begin(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -23,7 +22,9 @@ _OPTIONS: Final = frozenset({"model", "prompt", "options"})
 """Keys that become the options of an agent that is plain code."""
 
 
-def agent_of(described: Described, loader_of: Callable[[str], Loader | None]) -> Agent:
+def agent_of(
+    described: Described, loader_of: Callable[[str], Loader | None], environ: Mapping[str, str]
+) -> Agent:
     """Return the agent that a file describes; `loader_of` finds what loads a kind.
 
     Raises:
@@ -42,11 +43,11 @@ def agent_of(described: Described, loader_of: Callable[[str], Loader | None]) ->
         named = frozenset(inspect.signature(loader).parameters)
         _takes(described, given, named)
         if "folder" in named:
-            found = loader(reference, environ=os.environ, folder=described.folder, **given)
+            found = loader(reference, environ=environ, folder=described.folder, **given)
         else:
             kind, _, place = reference.partition(":")
             place = described.code(place, "adapter")
-            found = loader(f"{kind}:{place}", environ=os.environ, **given)
+            found = loader(f"{kind}:{place}", environ=environ, **given)
     except InvalidInput as error:
         raise described.wrong("adapter", str(error)) from error.__cause__
     return _over(found, described, {})

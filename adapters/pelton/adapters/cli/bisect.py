@@ -94,12 +94,14 @@ def bisect(
         return Probe(at=at, passed=passed, runs=runs)
 
     if len(sides) == 1:
-        codes = [policies.agent_of(each, bad, task) for each in given]
+        codes = [policies.agent_of(each, bad, task, settings) for each in given]
         output.note(f"{len(given)} versions, from 0 (good) to {len(given) - 1} (bad)")
         versions = halve(0, len(codes) - 1, lambda at: probe(at, bad, codes[at]))
         _told_versions(versions, given, output)
         return
-    code = policies.agent_of(given[0] if given else reference_of(settings, task, bad), bad, task)
+    code = policies.agent_of(
+        given[0] if given else reference_of(settings, task, bad), bad, task, settings
+    )
     swaps, way = _swapping(found)
     output.note(f"{len(swaps)} inputs differ; at N, the first N are the good task's")
     halved = halve(len(swaps), 0, lambda at: probe(at, way(at), code))

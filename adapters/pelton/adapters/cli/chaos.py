@@ -39,14 +39,15 @@ def chaos(
     import asyncio
 
     from pelton.adapters.cli.parts import quiet
-    from pelton.adapters.cli.references import load_agent
+    from pelton.adapters.cli.references import environ_of, load_agent
     from pelton.adapters.cli.sweep import Sweep
 
     del what  # there is but one
     if (message is None) is (context is None):
         raise CommandFailed("name --message or --context, one of them", "usage")
     quiet()
-    output, name = Output(json=json), load_agent(agent).name
+    settings = options.settings(config, data=data, nats__url=nats)
+    output, name = Output(json=json), load_agent(agent, environ_of(settings)).name
     progress = Progress(output)
 
     async def run() -> tuple[Ran, list[Struck]]:
@@ -54,7 +55,6 @@ def chaos(
             messages = [_message(name, message)]
         else:
             assert context is not None
-            settings = options.settings(config, data=data, nats__url=nats)
             messages = await _recorded(settings, name, context)
         return await Sweep(agent, messages, progress=progress).run()
 

@@ -45,13 +45,12 @@ def check(
 
 
 async def _checks(described: Described, settings: Settings) -> tuple[Check, ...]:
-    import os
-
     from pelton.adapters.cli.preflight import look, times
+    from pelton.adapters.cli.references import environ_of
     from pelton.runtime.clock import RealWorld
     from pelton.runtime.diagnosis import disk
 
-    agent, checks = await look(described, os.environ)
+    agent, checks = await look(described, environ_of(settings))
     if agent is not None:
         checks = (*checks, *times(agent, RealWorld()))
     return (*checks, disk(settings.directory), await _server(settings))

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from pelton.adapters.cli import options
 from pelton.adapters.cli.output import FAILED, OK, Output
+from pelton.runtime.setting_source import Source
 from pelton.runtime.settings import Settings
 
 HELLO: Final = "pelton.adapters.cli.hello:hello"
@@ -50,7 +51,7 @@ def dev(
     json: options.Json = False,
 ) -> int:
     """Run everything in this terminal: nats-server, bridge, projector and executors."""
-    settings = options.settings(
+    source = options.source(
         config,
         data=data,
         bridge__http=http,
@@ -59,11 +60,11 @@ def dev(
         nats__profile=profile,
         executor__agents=[*(agents or ()), *(agent or ())] or None,
     )
-    return everything(settings, executors=executors, output=Output(json=json))
+    return everything(source.read(), source, executors=executors, output=Output(json=json))
 
 
-def everything(settings: Settings, *, executors: int, output: Output) -> int:
-    """Run everything until told to stop; return the exit code.
+def everything(settings: Settings, source: Source, *, executors: int, output: Output) -> int:
+    """Run everything until told to stop; return the exit code. `source` is watched for changes.
 
     Raises:
         SettingsError: the profile is not for one machine.
@@ -75,14 +76,17 @@ def everything(settings: Settings, *, executors: int, output: Output) -> int:
     if settings.nats.profile == "cluster":
         raise SettingsError("--profile: cluster is for pelton serve against three servers")
     given = settings.executor.agents or (HELLO,)
-    return asyncio.run(_dev(settings, given, executors, output))
+    return asyncio.run(_dev(settings, source, given, executors, output))
 
 
-async def _dev(settings: Settings, agents: tuple[str, ...], executors: int, output: Output) -> int:
+async def _dev(
+    settings: Settings, source: Source, agents: tuple[str, ...], executors: int, output: Output
+) -> int:
     import asyncio
     import secrets
     import signal
 
+    from pelton.adapters.cli.orders import hung_up
     from pelton.adapters.cli.parts import quiet
     from pelton.adapters.cli.stack import Stack, printer
     from pelton.adapters.identity.admission import far_names
@@ -111,7 +115,11 @@ async def _dev(settings: Settings, agents: tuple[str, ...], executors: int, outp
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, signalled)
     token = "" if far_names(settings) else secrets.token_urlsafe(24)
-    async with Stack(settings, agents=agents, executors=executors, say=say, debug=token) as stack:
+    async with Stack(
+        settings, agents=agents, executors=executors, say=say, source=source, debug=token
+    ) as stack:
+        hangup = hung_up(signalled, stack.reload)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup)
         starting = asyncio.create_task(stack.start())
         told = asyncio.create_task(stopping.wait())
         await asyncio.wait((starting, told), return_when="FIRST_COMPLETED")

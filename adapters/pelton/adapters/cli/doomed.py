@@ -18,7 +18,7 @@ import msgspec
 
 from pelton.adapters.cli.equip import equipped
 from pelton.adapters.cli.parts import die_with, quiet
-from pelton.adapters.cli.references import load_agent
+from pelton.adapters.cli.references import environ_of, load_agent
 from pelton.runtime.clock import RealWorld
 from pelton.runtime.executor import Executor
 from pelton.runtime.failpoints import Doom, Point, doom
@@ -38,7 +38,8 @@ def say(**facts: object) -> None:
 async def serve(url: str, references: Sequence[str], fate: Doom) -> None:
     """Serve agents until told to stop, or to its end."""
     settings = load(None, environment=os.environ)
-    agents = equipped([load_agent(reference) for reference in references], settings)
+    environ = environ_of(settings)
+    agents = equipped([load_agent(reference, environ) for reference in references], settings)
     async with JetStreamLog.open(url, migrate=False) as log:
         doom(log, fate)
         executor = Executor(log, agents, world=RealWorld(), patience=PATIENCE)

@@ -172,18 +172,19 @@ def _agents(
         CommandFailed: nothing leads to the agent of the task.
     """
     from pelton.adapters.cli.equip import equipped
-    from pelton.adapters.cli.references import load_agent
+    from pelton.adapters.cli.references import environ_of, load_agent
     from pelton.adapters.cli.rerun import names_of
     from pelton.adapters.cli.stack import running
 
     dev, names = running(settings.directory), names_of(task, session)
-    loaded = [load_agent(each) for each in given]
+    environ = environ_of(settings)
+    loaded = [load_agent(each, environ) for each in given]
     if len(given) == 1:
-        loaded = [policies.agent_of(given[0], session, task)]
+        loaded = [policies.agent_of(given[0], session, task, settings)]
     there = {each.name: each for each in loaded}
     involved = {agent for agent, _ in session.contexts}
     for reference in (*settings.executor.agents, *(dev.agents if dev is not None else ())):
-        each = load_agent(reference)
+        each = load_agent(reference, environ)
         if each.name in involved:
             there.setdefault(each.name, each)
     if not there.keys() & set(names):

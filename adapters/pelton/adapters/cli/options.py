@@ -8,7 +8,8 @@ from typing import Annotated, Final, Literal, get_args
 
 import typer
 
-from pelton.runtime.settings import Settings, load
+from pelton.runtime.setting_source import Source
+from pelton.runtime.settings import Settings
 
 Part = Literal["bridge", "executor", "projector"]
 PARTS: Final[tuple[Part, ...]] = get_args(Part)
@@ -55,5 +56,10 @@ After = Annotated[
 
 def settings(config: Path | None, **flags: object) -> Settings:
     """Return the settings, with flags named as the settings are, `__` for the dot."""
+    return source(config, **flags).read()
+
+
+def source(config: Path | None, **flags: object) -> Source:
+    """Return where the settings are from, to read them more than once."""
     named = {name.replace("__", "."): value for name, value in flags.items()}
-    return load(config, environment=os.environ, flags=named)
+    return Source(config, os.environ, named)

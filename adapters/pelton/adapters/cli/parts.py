@@ -1,8 +1,10 @@
 """One part of pelton as a process: a bridge, an executor or a projector, until told to stop.
 
 SIGTERM and SIGINT stop it in order (AS-61): no new work, what runs ends or is handed back, exit 0.
-A second signal hands back at once. `pelton serve` starts it, or the supervisor, as `python -m
-pelton.adapters.cli.parts`: then it says on a pipe when it is ready, and never outlives its parent.
+A second signal hands back at once. SIGHUP has it read its files anew.
+
+`pelton serve` starts it, or the supervisor, as `python -m pelton.adapters.cli.parts`: then it says
+on a pipe when it is ready, and never outlives its parent.
 
 A part imports what it needs when it runs: none needs it all, and each is there sooner.
 """
@@ -27,11 +29,13 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from pelton.adapters.cli.options import PARTS, Part
+from pelton.adapters.cli.orders import Anew, Stop, hung_up
 from pelton.adapters.cli.output import first_of
 from pelton.adapters.cli.startup import release_rich, withhold_rich
 from pelton.adapters.cli.supplies import embedding, gateway, pushing, remotes
-from pelton.events.errors import InvalidInput, PeltonError
+from pelton.events.errors import PeltonError
 from pelton.runtime.observer import UNOBSERVED, Observer
+from pelton.runtime.setting_source import Source
 from pelton.runtime.settings import Address, BridgeSettings, Settings, SettingsError, load
 
 if TYPE_CHECKING:
@@ -40,7 +44,6 @@ if TYPE_CHECKING:
     from pelton.adapters.a2a.tls import Tls
     from pelton.adapters.debug.debugger import Debugger
     from pelton.adapters.mcp.door import Door as Door_
-    from pelton.runtime.agents import Agent
     from pelton.runtime.clock import World
     from pelton.runtime.jetstream.log import JetStreamLog
 
@@ -50,18 +53,6 @@ Ready = Callable[[Mapping[str, Any]], None]
 _PR_SET_PDEATHSIG: Final = 1
 _THREADS: Final = "pelton-step"
 _GRACE: Final = 0.1
-
-
-class Stop:
-    """The wish that a part should stop: `asked` once, `again` to hurry."""
-
-    def __init__(self) -> None:
-        self.asked = asyncio.Event()
-        self.again = asyncio.Event()
-
-    def signal(self) -> None:
-        """Ask, or ask again."""
-        (self.again if self.asked.is_set() else self.asked).set()
 
 
 def quiet() -> None:
@@ -107,10 +98,9 @@ async def open_log(
         yield log
 
 
-async def executor(settings: Settings, stop: Stop, ready: Ready) -> None:
+async def executor(settings: Settings, stop: Stop, anew: Anew, ready: Ready) -> None:
     """Run agents until told to stop."""
-    from pelton.adapters.cli.equip import equipped
-    from pelton.adapters.cli.preflight import NotReady, prepared
+    from pelton.adapters.cli.served import Served
     from pelton.adapters.telemetry.opened import open_telemetry
     from pelton.adapters.telemetry.standing import in_hand
     from pelton.events.start import Stage
@@ -118,16 +108,8 @@ async def executor(settings: Settings, stop: Stop, ready: Ready) -> None:
     from pelton.runtime.clock import RealWorld
     from pelton.runtime.executor import Executor
 
-    if not settings.executor.agents:
-        raise InvalidInput("there is no agent to run: name one, as in module:name or agent.py")
-    loaded: list[Agent] = []
-    lacking: NotReady | None = None
-    for reference in settings.executor.agents:
-        try:
-            loaded.append(await prepared(reference, os.environ))
-        except NotReady as error:
-            lacking = lacking or error  # which the log is told first
-    agents = equipped(loaded, settings)
+    served = Served(settings, anew.source)
+    lacking = await served.load()
     world = RealWorld()
     async with (
         open_telemetry(settings, "executor", world=world) as telemetry,
@@ -138,7 +120,7 @@ async def executor(settings: Settings, stop: Stop, ready: Ready) -> None:
     ):
         serving = Executor(
             log,
-            agents,
+            served.agents,
             world=world,
             tenant=settings.nats.tenant,
             capacity=settings.executor.capacity,
@@ -152,15 +134,16 @@ async def executor(settings: Settings, stop: Stop, ready: Ready) -> None:
             await serving.failed(lacking.agent, Stage.PREFLIGHT, lacking)
             raise lacking
         telemetry.read(partial(in_hand, settings.nats.tenant, log, serving))
-        facts = {"agents": [each.name for each in agents], "metrics": telemetry.url}
+        facts = {"agents": [each.name for each in served.agents], "metrics": telemetry.url}
         async with asyncio.TaskGroup() as group:
             running = group.create_task(serving.run(budget=settings.executor.stop_within))
             watching = group.create_task(_stop_executor(serving.stop, stop))
             announcing = group.create_task(serving.ready.wait())
             announcing.add_done_callback(lambda _: ready({"executor": serving.id, **facts}))
+            following = group.create_task(served.follow(serving, anew.asked, watch=anew.watch))
             await running
-            watching.cancel()
-            announcing.cancel()
+            for each in (watching, announcing, following):
+                each.cancel()
 
 
 async def _stop_executor(end: Callable[[], None], stop: Stop) -> None:
@@ -170,7 +153,7 @@ async def _stop_executor(end: Callable[[], None], stop: Stop) -> None:
     end()
 
 
-async def bridge(settings: Settings, stop: Stop, ready: Ready) -> None:
+async def bridge(settings: Settings, stop: Stop, anew: Anew, ready: Ready) -> None:
     """Serve A2A over HTTP until told to stop."""
     from pelton.adapters.a2a.protocol import Door
     from pelton.adapters.a2a.server import bind, open_bridge, serve_bridge
@@ -225,7 +208,7 @@ async def bridge(settings: Settings, stop: Stop, ready: Ready) -> None:
             tenant=settings.nats.tenant,
             debug=_debugger(settings, world),
             tools=_tools(settings, world),
-            callbacks={settings.nats.tenant: secrets_of(os.environ)},
+            callbacks={settings.nats.tenant: secrets_of(settings.webhook)},
             answer_within=given.answer_within,
             telemetry=telemetry,
             world=world,
@@ -240,6 +223,7 @@ async def bridge(settings: Settings, stop: Stop, ready: Ready) -> None:
         if given.grpc is not None:
             serving.cards.grpc = await _grpc(stack, serving, given, tls, world)
             facts["grpc"] = serving.cards.grpc
+        saying = group.create_task(anew.say(settings))
         running = group.create_task(
             serve_bridge(
                 serving,
@@ -257,6 +241,7 @@ async def bridge(settings: Settings, stop: Stop, ready: Ready) -> None:
         hurrying = group.create_task(_cancel(running, stop))
         await asyncio.wait((running,))
         hurrying.cancel()
+        saying.cancel()
 
 
 def _debugger(settings: Settings, world: World) -> Callable[[Tenant], Debugger] | None:
@@ -318,7 +303,7 @@ async def _grpc(
     return given.public_grpc or (f":{port}" if given.public_url else f"{given.grpc.host}:{port}")
 
 
-async def projector(settings: Settings, stop: Stop, ready: Ready) -> None:
+async def projector(settings: Settings, stop: Stop, anew: Anew, ready: Ready) -> None:
     """Keep the read models up to date until told to stop."""
     from pelton.adapters.telemetry.opened import open_telemetry
     from pelton.adapters.telemetry.standing import position
@@ -345,6 +330,7 @@ async def projector(settings: Settings, stop: Stop, ready: Ready) -> None:
             telemetry.read(partial(position, name, projectors[-1]))
         async with asyncio.TaskGroup() as group:
             running = [group.create_task(each.run()) for each in projectors]
+            running.append(group.create_task(anew.say(settings)))
             ready({"metrics": telemetry.url})
             await stop.asked.wait()
             for task in running:
@@ -368,15 +354,24 @@ def _models(settings: Settings) -> Path:
     return file
 
 
-_RUN: Final[Mapping[str, Callable[[Settings, Stop, Ready], Awaitable[None]]]] = {
+_RUN: Final[Mapping[str, Callable[[Settings, Stop, Anew, Ready], Awaitable[None]]]] = {
     "bridge": bridge,
     "executor": executor,
     "projector": projector,
 }
 
 
-def run_part(part: Part, settings: Settings, *, ready: Ready) -> None:
-    """Run a part until SIGTERM or SIGINT.
+def run_part(
+    part: Part,
+    settings: Settings,
+    source: Source | None,
+    *,
+    watch: bool = False,
+    ready: Ready,
+) -> None:
+    """Run a part until SIGTERM or SIGINT; SIGHUP reads anew what `source` and other files say.
+
+    With `watch` that is done whenever they change, too. SIGHUP ends it if its terminal is gone.
 
     Raises:
         PeltonError: it cannot begin, or cannot go on.
@@ -402,15 +397,16 @@ def run_part(part: Part, settings: Settings, *, ready: Ready) -> None:
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)
-        stop = Stop()
+        stop, anew = Stop(), Anew(source, watch=watch)
         loop = asyncio.get_running_loop()
         loop.set_default_executor(threads)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.signal)
+        loop.add_signal_handler(signal.SIGHUP, hung_up(stop.signal, anew.asked.set))
         try:
             if settings.nats.monitoring:
                 await _hold_to_profile(settings)
-            await _RUN[part](settings, stop, ready)
+            await _RUN[part](settings, stop, anew, ready)
         except* PeltonError as errors:
             raise first_of(errors) from errors
 
@@ -452,6 +448,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--ready", type=int, required=True, help="the pipe to say it on")
+    parser.add_argument("--reads", help="the settings' file, to be watched for changes")
+    parser.add_argument("--over", default="", help="the variables that override it")
     given = parser.parse_args(arguments)
     die_with(given.parent)
     os.set_inheritable(given.ready, False)  # noqa: FBT003  what we start must not hold it open
@@ -460,8 +458,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.write(given.ready, msgspec.json.encode(facts))
         os.close(given.ready)
 
+    source = None
+    if given.reads is not None and given.part == "executor":
+        over = {each: os.environ[each] for each in given.over.split(",") if each in os.environ}
+        source = Source(Path(given.reads) if given.reads else None, over)
     try:
-        run_part(given.part, load(Path(os.devnull), environment=os.environ), ready=ready)
+        settings = load(Path(os.devnull), environment=os.environ)
+        run_part(given.part, settings, source, watch=True, ready=ready)
     except PeltonError as error:
         sys.exit(f"{error.code}: {error}")
 

@@ -107,12 +107,18 @@ def outfit_of(settings: Settings, agent: str) -> Outfit:
 
 
 def single(settings: Settings) -> dict[str, list[EquipmentSettings]]:
-    """Return what single agents go by, by name: as the settings say it, then as their files do."""
+    """Return what single agents go by, by name: as the settings say it, then as their files do.
+
+    Those of a running `pelton dev` are among them.
+    """
     from pelton.adapters.cli.agent_files import reach
+    from pelton.adapters.cli.stack import running
     from pelton.runtime import agent_file
 
     found = {name: [own] for name, own in settings.agents.items()}
-    for reference in settings.executor.agents:
+    dev = running(settings.directory)
+    there = (*settings.executor.agents, *(dev.agents if dev is not None else ()))
+    for reference in dict.fromkeys(there):
         if agent_file.is_agent_file(reference):
             described = agent_file.load(Path(reference))
             reach(described)  # for hooks

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pelton.runtime.replay.fork import Policy, Tools
     from pelton.runtime.replay.session import Session
     from pelton.runtime.replay.trial import Ran
+    from pelton.runtime.settings import Settings
 
 Live = Annotated[
     list[str] | None,
@@ -176,14 +177,14 @@ def play(
     return play_still(trial, within=STILL), later.missed
 
 
-def agent_of(reference: str, session: Session, task: str) -> Agent:
+def agent_of(reference: str, session: Session, task: str, settings: Settings) -> Agent:
     """Return the agent that a reference names, under the name of the one that has a task."""
     from msgspec.structs import replace
 
-    from pelton.adapters.cli.references import load_agent
+    from pelton.adapters.cli.references import environ_of, load_agent
     from pelton.adapters.cli.rerun import names_of
 
-    found, names = load_agent(reference), names_of(task, session)
+    found, names = load_agent(reference, environ_of(settings)), names_of(task, session)
     if found.name in names:
         return found
     return dataclasses.replace(found, profile=replace(found.profile, name=names[0]))

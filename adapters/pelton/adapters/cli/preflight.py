@@ -188,7 +188,7 @@ async def prepared(reference: str, environ: Mapping[str, str]) -> Agent:
         SettingsError: its file says what cannot be.
     """
     if not agent_file.is_agent_file(reference):
-        return load_agent(reference)
+        return load_agent(reference, environ)
     described = agent_file.load(Path(reference))
     agent, checks = await look(described, environ)
     if agent is None or any(each.state == "wrong" for each in checks):
@@ -207,7 +207,7 @@ async def look(
     if any(each.state == "wrong" and each.name == "packages" for each in checks):
         return None, tuple(checks)
     try:
-        agent = agent_files.agent_of(described, loader_of)
+        agent = agent_files.agent_of(described, loader_of, environ)
     except PeltonError as error:
         return None, (*checks, wrong("agent", str(error), "mend what the text names"))
     checks.append(ok("agent", "it is loaded"))

@@ -12,6 +12,7 @@ from pelton.adapters.cli import agent_files
 from pelton.events.errors import InvalidInput
 from pelton.runtime import agent_file
 from pelton.runtime.agents import Agent, load
+from pelton.runtime.settings import Settings, as_environment
 
 KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "sdk": ("pelton.adapters.a2a_sdk.executors", "sdk"),
@@ -37,7 +38,12 @@ the `folder` of the file.
 """
 
 
-def load_agent(reference: str) -> Agent:
+def environ_of(settings: Settings) -> dict[str, str]:
+    """Return our environment as agents are loaded in it: with all that the settings say."""
+    return {**os.environ, **as_environment(settings)}
+
+
+def load_agent(reference: str, environ: Mapping[str, str] = os.environ) -> Agent:
     """Return the agent that a reference names: a file's, or `KIND:…` for a framework's.
 
     All else see `agents.load`.
@@ -47,9 +53,9 @@ def load_agent(reference: str) -> Agent:
         SettingsError: the file says what cannot be.
     """
     if agent_file.is_agent_file(reference):
-        return agent_files.agent_of(agent_file.load(Path(reference)), loader_of)
+        return agent_files.agent_of(agent_file.load(Path(reference)), loader_of, environ)
     loader = loader_of(reference)
-    return load(reference) if loader is None else loader(reference, environ=os.environ)
+    return load(reference) if loader is None else loader(reference, environ=environ)
 
 
 def kind_of(reference: str) -> str:

@@ -55,7 +55,7 @@ def rerun(
 ) -> int:
     """Run an agent's code again against a recorded task, without any effect, and compare."""
     from pelton.adapters.cli.parts import quiet
-    from pelton.adapters.cli.references import load_agent
+    from pelton.adapters.cli.references import environ_of, load_agent
     from pelton.runtime.redaction import redactor_of
     from pelton.runtime.replay.rerun import rerun as run_again
 
@@ -64,7 +64,7 @@ def rerun(
     settings = options.settings(config, data=data, nats__url=nats)
     session = _session(settings, task, file)
     reference = agent or reference_of(settings, task, session)
-    found = load_agent(reference)
+    found = load_agent(reference, environ_of(settings))
     verdict = run_again(session, task, found, redactor=redactor_of(settings))
     value = {"equal": verdict.equal, "reference": reference, "verdict": verdict}
     Output(json=json).result(value, verdict.lines())
@@ -143,13 +143,13 @@ def reference_of(settings: Settings, task: str, session: Session) -> str:
     Raises:
         CommandFailed: nothing does.
     """
-    from pelton.adapters.cli.references import load_agent
+    from pelton.adapters.cli.references import environ_of, load_agent
     from pelton.adapters.cli.stack import running
 
     dev = running(settings.directory)
-    names = names_of(task, session)
+    names, environ = names_of(task, session), environ_of(settings)
     for reference in (*settings.executor.agents, *(dev.agents if dev is not None else ())):
-        if load_agent(reference).name in names:
+        if load_agent(reference, environ).name in names:
             return reference
     raise CommandFailed(f"where is the code of {' or '.join(names)}? Name it with --agent", "usage")
 

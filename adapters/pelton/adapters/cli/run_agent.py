@@ -31,11 +31,11 @@ def run_agent(
     from pelton.runtime import agent_file
 
     agent_file.load(file)  # what is wrong with it is said before anything is started
-    settings = options.settings(
+    source = options.source(
         config, data=data, nats__url=nats, bridge__http=http, executor__agents=[str(file)]
     )
-    output = Output(json=json)
+    output, settings = Output(json=json), source.read()
     if settings.nats.url is not None:
-        serve_part("executor", settings, output)
+        serve_part("executor", source, output)
         return 0
-    return everything(settings, executors=1, output=output)
+    return everything(settings, source, executors=1, output=output)

@@ -9,7 +9,7 @@ import typer
 
 from pelton.adapters.cli import options
 from pelton.adapters.cli.output import Output
-from pelton.runtime.settings import Settings
+from pelton.runtime.setting_source import Source
 
 
 def serve(
@@ -36,7 +36,7 @@ def serve(
     named = [*(agents or ()), *(agent or ())]
     if named and part != "executor":
         raise CommandFailed(f"a {part} runs no agents", "usage")
-    settings = options.settings(
+    source = options.source(
         config,
         data=data,
         nats__url=nats,
@@ -45,15 +45,15 @@ def serve(
         bridge__a2a_03=legacy or None,
         executor__agents=named or None,
     )
-    serve_part(part, settings, Output(json=json))
+    serve_part(part, source, Output(json=json))
 
 
-def serve_part(part: options.Part, settings: Settings, output: Output) -> None:
-    """Run a part until SIGTERM, and say when it is ready."""
+def serve_part(part: options.Part, source: Source, output: Output) -> None:
+    """Run a part until SIGTERM, and say when it is ready; SIGHUP reads files anew."""
     from pelton.adapters.cli.parts import run_part
 
     def ready(facts: Mapping[str, object]) -> None:
         detail = f" {facts['url']}" if "url" in facts else ""
         output.result({"event": "ready", **facts}, [f"ready{detail}"])
 
-    run_part(part, settings, ready=ready)
+    run_part(part, source.read(), source, ready=ready)

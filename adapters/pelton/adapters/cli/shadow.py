@@ -90,18 +90,19 @@ def shadow(
     Nothing but the steps named with --live runs: all else is answered from the record.
     """
     from pelton.adapters.cli.parts import quiet
-    from pelton.adapters.cli.references import load_agent
+    from pelton.adapters.cli.references import environ_of, load_agent
     from pelton.adapters.cli.rerun import reference_of
     from pelton.events.errors import InvalidInput
     from pelton.runtime.replay import shadow as shadows
 
     settings = options.settings(config, data=data, nats__url=nats)
-    wanted, output = _cohort(cohort, load_agent(agent).name), Output(json=json)
+    name, output = load_agent(agent, environ_of(settings)).name, Output(json=json)
+    wanted = _cohort(cohort, name)
     policy = policies.policy(live=live, stub=stub, values=True, costs=True)
     quiet()
 
     def play(session: Session, task: str, reference: str) -> Played:
-        code = policies.agent_of(reference, session, task)
+        code = policies.agent_of(reference, session, task, settings)
         return shadows.Played(*policies.play(session, task, code, policy, within=within))
 
     found: list[Shadowed] = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -19,11 +20,13 @@ import msgspec
 from msgspec.structs import replace
 
 from pelton.adapters.cli.client import serves
+from pelton.adapters.cli.orders import reading
 from pelton.adapters.cli.supervisor import Child, Say, Supervisor
 from pelton.events.errors import PeltonError
 from pelton.runtime.clock import RealWorld
 from pelton.runtime.jetstream.profiles import profile
 from pelton.runtime.server import EmbeddedServer
+from pelton.runtime.setting_source import Source
 from pelton.runtime.settings import Address, Secret, Settings, as_environment, variable
 
 DEV_FILE: Final = "dev.json"
@@ -74,8 +77,9 @@ def running(data: Path) -> Running | None:
 class Stack:
     """The nats-server and the parts; `async with Stack(…) as stack: await stack.start()`.
 
-    `say` takes what they print. Without `restart`, a part that ends stays down. With `debug` the
-    bridge serves the debugger to whoever has this token; no other part is told of it.
+    `say` takes what they print. Without `restart`, a part that ends stays down. `source` is where
+    the settings are from, for executors to see when it changes. With `debug` the bridge serves the
+    debugger to whoever has this token; no other part is told of it.
     """
 
     def __init__(
@@ -86,9 +90,10 @@ class Stack:
         executors: int,
         say: Say,
         restart: bool = True,
+        source: Source | None = None,
         debug: str = "",
     ) -> None:
-        self._settings = settings
+        self._settings, self._source = settings, source
         self._debug = debug
         self._agents, self._executors = agents, executors
         self._say, self._restart = say, restart
@@ -155,6 +160,7 @@ class Stack:
                 own={
                     "bridge": {variable("bridge.debug_token"): self._debug} if self._debug else {}
                 },
+                more=reading(self._source) if self._source is not None else (),
                 say=self._say,
                 world=self._world,
                 restart=self._restart,
@@ -183,6 +189,11 @@ class Stack:
             async with asyncio.timeout(within):
                 while not await asyncio.to_thread(ask, self.http, wanted):  # noqa: ASYNC110
                     await asyncio.sleep(_LOOK / 5)
+
+    def reload(self) -> None:
+        """Have the executors read anew what their agents go by."""
+        if self._supervisor is not None:
+            self._supervisor.signal(signal.SIGHUP, "executor")
 
     async def stop(self, *, within: float) -> bool:
         """Ask all parts to end; say whether they did so within `within` seconds."""

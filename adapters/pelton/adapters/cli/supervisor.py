@@ -11,7 +11,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType, TracebackType
 from typing import Any, ClassVar, Final, Self
 
@@ -61,8 +61,8 @@ class Supervisor:
     """Runs parts as child processes, for as long as its context lasts.
 
     `environment` are the settings for the children, and `own` more for those of some part alone;
-    `say` takes what they print; `changed` is called when one has started or ended. Without
-    `restart`, a part that ends stays down.
+    `more` are further words of their command lines; `say` takes what they print; `changed` is
+    called when one has started or ended. Without `restart`, a part that ends stays down.
     """
 
     def __init__(
@@ -70,12 +70,13 @@ class Supervisor:
         *,
         environment: Mapping[str, str],
         own: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+        more: Sequence[str] = (),
         say: Say,
         world: World,
         restart: bool = True,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
-        self._environment, self._own = environment, own
+        self._environment, self._own, self._more = environment, own, tuple(more)
         self._say, self._world, self._changed = say, world, changed
         self._restart = restart
         self._group = asyncio.TaskGroup()
@@ -122,10 +123,11 @@ class Supervisor:
                 return True
         return False
 
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal to all parts that run."""
+    def signal(self, number: signal.Signals, part: str = "") -> None:
+        """Send a signal to all parts that run, or to those of a kind."""
         for child in self.children:
-            if child.pid is not None and child.process is not None:
+            wanted = not part or child.part == part
+            if wanted and child.pid is not None and child.process is not None:
                 child.process.send_signal(number)
 
     def kill(self) -> None:
@@ -166,6 +168,7 @@ class Supervisor:
                 child.part,
                 f"--parent={os.getpid()}",
                 f"--ready={write}",
+                *self._more,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,

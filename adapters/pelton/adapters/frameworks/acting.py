@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
 from pelton.adapters.frameworks.contract import AdapterError, Capability, Health, SessionLost
-from pelton.adapters.frameworks.conversation import Conversation, Spoken, ToolCall
+from pelton.adapters.frameworks.conversation import Conversation, Spoken, ToolCall, told
 from pelton.adapters.frameworks.performance import Event, Performance, Performer
 from pelton.adapters.frameworks.processes import Processes
 from pelton.adapters.frameworks.warm import IDLE, KEPT, Warm
@@ -124,7 +124,7 @@ class ActingAdapter:
     async def open(self, turn: Turn, opening: Opening) -> _Session:
         """Read the conversation."""
         conversation = Conversation(turn)
-        await conversation.load(opening)
+        await conversation.load(opening, await told(turn))
         warm = self.warm.take(turn.context_id)
         before = conversation.parts - {
             f"{turn.task_id}/{turn.number}/{way}" for way in ("in", "out")

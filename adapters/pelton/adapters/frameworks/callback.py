@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
-
 import msgspec
 
 from pelton.adapters.push.signature import unspell
 from pelton.events.errors import InvalidInput
-
-SECRET: Final = "WEBHOOK_SECRET"  # noqa: S105  its name
-"""The variable with the secrets, `whsec_…`: more than one, while one is exchanged for another."""
+from pelton.runtime.webhook_settings import WebhookSettings
 
 
 class Ask(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -39,13 +34,22 @@ class Callback(msgspec.Struct, frozen=True, omit_defaults=True):
     error: str | None = None
 
 
-def secrets_of(environ: Mapping[str, str]) -> list[bytes]:
-    """Return the secrets that the variable holds, none if it is not set.
+def secrets_of(settings: WebhookSettings) -> list[bytes]:
+    """Return the secrets of the settings, none if they name none.
 
     Raises:
-        InvalidInput: what it holds are none.
+        InvalidInput: what they name are none.
+    """
+    return spelled(settings.secret.reveal(), "webhook.secret") if settings.secret else []
+
+
+def spelled(text: str, where: str) -> list[bytes]:
+    """Return the secrets that a text spells, which is from `where`.
+
+    Raises:
+        InvalidInput: it spells none.
     """
     try:
-        return [unspell(each) for each in environ.get(SECRET, "").split()]
+        return [unspell(each) for each in text.split()]
     except ValueError as error:
-        raise InvalidInput(f"{SECRET} spells no secret: write whsec_ and Base64") from error
+        raise InvalidInput(f"{where} spells no secret: write whsec_ and Base64") from error

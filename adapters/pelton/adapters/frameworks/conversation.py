@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from pelton.events.a2a import Part, Role
+from pelton.events.a2a import Message, Part, Role
 from pelton.events.delegation import origin
 from pelton.events.session import SessionStart
 from pelton.runtime.sessions import Opening, Said
@@ -67,6 +67,16 @@ def heard(turn: Turn) -> Spoken:
     return Spoken("user", marked(shown(turn.message.parts), origin(turn.message)))
 
 
+async def told(turn: Turn) -> Spoken:
+    """Return what a turn is told as hooks leave it (`prompt.built`): once in each attempt.
+
+    Raises:
+        CallDenied: a hook is against it.
+    """
+    said = heard(turn)
+    return Spoken(said.role, await turn.built(said.text))
+
+
 def of(said: Said) -> Spoken:
     """Return what was said in a conversation of another kind of agent."""
     if said.role is Role.AGENT:
@@ -101,8 +111,16 @@ class Conversation:
         """Return what was said before that is in none of these parts."""
         return [*chain(*(said for part, said in self._before.items() if part not in parts))]
 
-    async def load(self, opening: Opening) -> None:
-        """Read what was said before, and keep what the turn is told."""
+    @property
+    def message(self) -> Message:
+        """The message of the turn; if hooks have put something else in its place, that alone."""
+        first, message = self.new[0], self._turn.message
+        if first == heard(self._turn):
+            return message
+        return msgspec.structs.replace(message, parts=(Part(text=first.text),))
+
+    async def load(self, opening: Opening, new: Spoken) -> None:
+        """Read what was said before, and keep `new`, which the turn is told."""
         session = self._turn.session
         entries = await session.entries()
         if opening.start is SessionStart.REBUILD and REBUILT not in entries:
@@ -113,7 +131,7 @@ class Conversation:
         for key, value in entries.items():
             if key == REBUILT or ("/" in key and not key.startswith(own)):
                 self._before[key] = msgspec.convert(value, list[Spoken])
-        self.new = [heard(self._turn)]
+        self.new = [new]
         await session.put(f"{own}in", self.new)
 
     async def keep(self) -> None:

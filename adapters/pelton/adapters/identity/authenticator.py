@@ -7,7 +7,8 @@ missing, wrong, expired, revoked or another tenant's.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from msgspec.structs import replace
@@ -125,6 +126,15 @@ class Authenticator:
         if self._shared and Scope.EVERY not in found.scopes:
             return replace(found, scopes=found.scopes | {Scope.EVERY})
         return found
+
+    def again(
+        self, headers: Mapping[bytes, bytes], certificate: Certificate | None = None
+    ) -> Callable[[], Awaitable[object]] | None:
+        """Return what looks, as `principal` does, whether a credential is good still.
+
+        None if nobody needs one.
+        """
+        return None if self._open else partial(self.principal, headers, certificate)
 
     async def _find(
         self, headers: Mapping[bytes, bytes], certificate: Certificate | None

@@ -22,7 +22,7 @@ from pelton.adapters.frameworks.claude.transcript import (
     results,
 )
 from pelton.adapters.frameworks.contract import SessionBroken
-from pelton.adapters.frameworks.conversation import LOST, ToolCall, heard, of
+from pelton.adapters.frameworks.conversation import LOST, ToolCall, of, told
 from pelton.adapters.frameworks.speech import Speech
 from pelton.runtime.model_gateway import opened
 from pelton.runtime.sessions import Opening
@@ -50,12 +50,12 @@ class Session:
     async def turn(self, turn: Turn) -> None:
         """Run the program until nobody has to be waited for any more."""
         speech, options = Speech(turn), await turn.options()
+        text = (await told(turn)).text
         answers: dict[str, tuple[bool, str]] = {}
         number = 0
         while True:
             await self._mend(number)
-            told = heard(turn).text if not number else ""
-            found = await self._run(speech, number, told, answers, options)
+            found = await self._run(speech, number, "" if number else text, answers, options)
             await speech.end(found.text)
             if found.asks is None:
                 break
@@ -106,7 +106,7 @@ class Session:
         self,
         speech: Speech,
         number: int,
-        told: str,
+        text: str,
         answers: _Answers,
         options: Mapping[str, Any],
     ) -> Ended:
@@ -114,7 +114,7 @@ class Session:
             self._tries += 1
             await speech.begin()
             try:
-                return await self._once(speech, number, told, answers, options)
+                return await self._once(speech, number, text, answers, options)
             except Exception as error:
                 await self._calls.close()
                 if isinstance(error, SessionBroken):
@@ -123,7 +123,7 @@ class Session:
                 raise
 
         found = await self._turn.step(
-            "run", running, told, answers, dict(options), idempotent=True, retry=self._adapter.retry
+            "run", running, text, answers, dict(options), idempotent=True, retry=self._adapter.retry
         )
         return msgspec.convert(found, Ended)
 
@@ -131,7 +131,7 @@ class Session:
         self,
         speech: Speech,
         number: int,
-        told: str,
+        text: str,
         answers: _Answers,
         options: Mapping[str, Any],
     ) -> Ended:
@@ -142,7 +142,7 @@ class Session:
             self._adapter, turn, run=run, calls=self._calls, answers=answers, speech=speech
         )
         if cut.lines:
-            told = ""
+            text = ""
             lines += [each.line for each in cut.lines]
             await claude.goes_on(Line(after=cut.lines[-1].place), cut.texts)
             open_ = [(call.id, self._mended.get(call.id, LOST)) for call in cut.open]
@@ -152,16 +152,16 @@ class Session:
         claude.knows(lines)
         wanted = Wanted(str(self._id), options["model"], options["prompt"])
         try:
-            return await self._talked(claude, wanted, lines, told, on=bool(cut.lines))
+            return await self._talked(claude, wanted, lines, text, on=bool(cut.lines))
         finally:
             self._claude = None
 
     async def _talked(
-        self, claude: Claude, wanted: Wanted, lines: list[Line], told: str, *, on: bool
+        self, claude: Claude, wanted: Wanted, lines: list[Line], text: str, *, on: bool
     ) -> Ended:
         """Run the process that was kept, or else another one."""
         kept, self._program = self._program, None
-        if kept is not None and not (kept.alive and kept.wanted == wanted and told):
+        if kept is not None and not (kept.alive and kept.wanted == wanted and text):
             await kept.close()
             kept = None
         token = "" if kept is None else kept.token
@@ -171,7 +171,7 @@ class Session:
             try:
                 if kept is None:
                     await program.start(self._turn, claude, route, lines, on=on)
-                found = await claude.run(program, told, route)
+                found = await claude.run(program, text, route)
             except (self._adapter.sdk.ClaudeSDKError, ConnectionError) as error:
                 raise failure(program, route, error) from error
             if found.asks is None:  # else another one goes on where this has stopped

@@ -16,7 +16,7 @@ import structlog
 
 from pelton.adapters.frameworks.cli.dialects import DIALECTS
 from pelton.adapters.frameworks.contract import AdapterError, AgentDied, Capability, Health
-from pelton.adapters.frameworks.conversation import Conversation, Spoken
+from pelton.adapters.frameworks.conversation import Conversation, Spoken, told
 from pelton.adapters.frameworks.processes import Process, Processes
 from pelton.adapters.frameworks.speech import Speech
 from pelton.events.errors import InvalidInput
@@ -114,7 +114,7 @@ class CliAdapter:
     async def open(self, turn: Turn, opening: Opening) -> _Session:
         """Read the conversation."""
         conversation = Conversation(turn)
-        await conversation.load(opening)
+        await conversation.load(opening, await told(turn))
         return _Session(self, conversation, str(opening.id))
 
     async def stop(self) -> None:

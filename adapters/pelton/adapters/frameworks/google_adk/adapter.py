@@ -17,7 +17,7 @@ from google.adk.runners import Runner
 from google.genai import types
 
 from pelton.adapters.frameworks.contract import AdapterError, Capability, Health
-from pelton.adapters.frameworks.conversation import REBUILT, Spoken, heard, of
+from pelton.adapters.frameworks.conversation import REBUILT, Spoken, of, told
 from pelton.adapters.frameworks.google_adk.recording import AgentRun, aside, record, unrecordable
 from pelton.adapters.frameworks.google_adk.sessions import APP, USER, TurnSessions
 from pelton.events.a2a import Part
@@ -102,8 +102,9 @@ class GoogleADKAdapter:
             await session.put(REBUILT, self._events(said))
             entries = await session.entries()
         before = [each for key, value in entries.items() if key != own for each in value]
-        await session.put(own, self._events([heard(turn)]))
-        return _Session(self, TurnSessions(str(opening.id), before))
+        new = await told(turn)
+        await session.put(own, self._events([new]))
+        return _Session(self, TurnSessions(str(opening.id), before), new.text)
 
     async def stop(self) -> None:
         """Do nothing: it has started nothing."""
@@ -121,15 +122,15 @@ class GoogleADKAdapter:
 class _Session:
     """One attempt of a turn."""
 
-    def __init__(self, adapter: GoogleADKAdapter, sessions: TurnSessions) -> None:
-        self._adapter, self._sessions = adapter, sessions
+    def __init__(self, adapter: GoogleADKAdapter, sessions: TurnSessions, new: str) -> None:
+        self._adapter, self._sessions, self._new = adapter, sessions, new
 
     async def turn(self, turn: Turn) -> object:
         adapter, sessions = self._adapter, self._sessions
         run = AgentRun(
             turn, idempotent=adapter.idempotent, retry=adapter.retry, aside=adapter.aside
         )
-        given = types.Content(**_content(heard(turn).text, "user"))
+        given = types.Content(**_content(self._new, "user"))
         with run:
             while True:
                 try:

@@ -14,7 +14,7 @@ from langgraph.errors import GraphRecursionError
 from langgraph.types import Command, Interrupt
 
 from pelton.adapters.frameworks.contract import AdapterError, Capability, Health
-from pelton.adapters.frameworks.conversation import Conversation, Spoken
+from pelton.adapters.frameworks.conversation import Conversation, Spoken, told
 from pelton.adapters.frameworks.langgraph import values
 from pelton.adapters.frameworks.langgraph.nodes import RUN, Graph, GraphRun, recording
 from pelton.adapters.frameworks.speech import Speech
@@ -103,7 +103,7 @@ class LangGraphAdapter:
     async def open(self, turn: Turn, opening: Opening) -> _Session:
         """Read the conversation, and the state that the graph was left in."""
         conversation = Conversation(turn)
-        await conversation.load(opening)
+        await conversation.load(opening, await told(turn))
         entries = await turn.session.entries()
         return _Session(self, conversation, str(opening.id), entries.get(_STATE))
 

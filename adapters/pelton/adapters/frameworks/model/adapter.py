@@ -9,7 +9,7 @@ import aiohttp
 import msgspec
 
 from pelton.adapters.frameworks.contract import AdapterError, Capability, Health, not_done
-from pelton.adapters.frameworks.conversation import Conversation, Spoken, ToolCall
+from pelton.adapters.frameworks.conversation import Conversation, Spoken, ToolCall, heard
 from pelton.adapters.frameworks.model.dialects import Answer
 from pelton.adapters.frameworks.model.endpoint import Endpoint, ask, lacks, reachable
 from pelton.adapters.frameworks.model.tools import Tool
@@ -80,7 +80,7 @@ class ModelAdapter:
     async def open(self, turn: Turn, opening: Opening) -> _Session:
         """Read the conversation."""
         conversation = Conversation(turn)
-        await conversation.load(opening)
+        await conversation.load(opening, heard(turn))
         return _Session(self, conversation)
 
     async def stop(self) -> None:

@@ -26,7 +26,7 @@ from agents.memory import SessionSettings
 from pydantic import TypeAdapter
 
 from pelton.adapters.frameworks.contract import AdapterError, Capability, Health
-from pelton.adapters.frameworks.conversation import REBUILT, Spoken, heard, of
+from pelton.adapters.frameworks.conversation import REBUILT, Spoken, of, told
 from pelton.adapters.frameworks.openai_agents.recording import Recording, unrecordable
 from pelton.events.a2a import Part
 from pelton.events.events import FailureClass
@@ -99,8 +99,9 @@ class OpenAIAgentsAdapter:
             await session.put(REBUILT, _items(said))
             entries = await session.entries()
         history = [item for key, value in entries.items() if key != own for item in value]
-        await session.put(own, _items([heard(turn)]))
-        return _Session(self, _Items(str(opening.id), history))
+        new = await told(turn)
+        await session.put(own, _items([new]))
+        return _Session(self, _Items(str(opening.id), history), new.text)
 
     async def stop(self) -> None:
         """Do nothing: it has started nothing."""
@@ -135,8 +136,8 @@ class _Items:
 class _Session:
     """One attempt of a turn."""
 
-    def __init__(self, adapter: OpenAIAgentsAdapter, items: _Items) -> None:
-        self._adapter, self._items = adapter, items
+    def __init__(self, adapter: OpenAIAgentsAdapter, items: _Items, new: str) -> None:
+        self._adapter, self._items, self._new = adapter, items, new
 
     async def turn(self, turn: Turn) -> object:
         adapter = self._adapter
@@ -170,7 +171,7 @@ class _Session:
 
     async def _run(self, turn: Turn, recording: Recording) -> RunResult:
         """Run the agent until nobody has to be asked any more."""
-        adapter, given = self._adapter, cast("Any", heard(turn).text)
+        adapter, given = self._adapter, cast("Any", self._new)
         agent = recording.of(adapter.agent)
         config = replace(adapter.config, model_provider=recording.provider, tracing_disabled=True)
         context = adapter.context(turn) if adapter.context else None

@@ -21,7 +21,7 @@ from pydantic_ai.messages import (
 from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, ToolDenied
 
 from pelton.adapters.frameworks.contract import Capability, Health
-from pelton.adapters.frameworks.conversation import REBUILT, Spoken, heard, of
+from pelton.adapters.frameworks.conversation import REBUILT, Spoken, of, told
 from pelton.adapters.frameworks.pydantic_ai.engine import Durability, stable
 from pelton.events.a2a import Part
 from pelton.events.events import FailureClass
@@ -76,8 +76,9 @@ class PydanticAIAdapter:
         for key, value in entries.items():
             if key != own:
                 history += ModelMessagesTypeAdapter.validate_python(value)
-        await session.put(own, _json(_messages([heard(turn)])))
-        return _Session(self, history)
+        new = await told(turn)
+        await session.put(own, _json(_messages([new])))
+        return _Session(self, history, new.text)
 
     async def stop(self) -> None:
         """Do nothing: it has started nothing."""
@@ -86,8 +87,8 @@ class PydanticAIAdapter:
 class _Session:
     """One attempt of a turn."""
 
-    def __init__(self, adapter: PydanticAIAdapter, history: list[ModelMessage]) -> None:
-        self._adapter, self._history = adapter, history
+    def __init__(self, adapter: PydanticAIAdapter, history: list[ModelMessage], new: str) -> None:
+        self._adapter, self._history, self._new = adapter, history, new
 
     async def turn(self, turn: Turn) -> object:
         adapter = self._adapter
@@ -100,7 +101,7 @@ class _Session:
         asking = HandleDeferredToolCalls[Any](lambda _, requests: _answered(turn, requests))
         try:
             result = await adapter.agent.run(
-                heard(turn).text,
+                self._new,
                 message_history=self._history,
                 deps=adapter.deps(turn) if adapter.deps else None,
                 capabilities=[asking, engine],

@@ -18,7 +18,7 @@ import structlog
 
 from pelton.adapters.frameworks.callback import Ask, Callback, Used
 from pelton.adapters.frameworks.contract import AdapterError, Capability, Health
-from pelton.adapters.frameworks.conversation import Conversation, Spoken
+from pelton.adapters.frameworks.conversation import Conversation, Spoken, told
 from pelton.adapters.frameworks.providers import failure_kind
 from pelton.adapters.frameworks.speech import Speech
 from pelton.adapters.frameworks.streams import Garbled
@@ -127,7 +127,7 @@ class WebhookAdapter:
     async def open(self, turn: Turn, opening: Opening) -> _Session:
         """Read the conversation."""
         conversation = Conversation(turn)
-        await conversation.load(opening)
+        await conversation.load(opening, await told(turn))
         return _Session(self, turn, conversation)
 
     async def stop(self) -> None:
@@ -234,7 +234,7 @@ class _Session:
             posted = wire.TurnPosted(
                 *self._ids,
                 text=last.text,
-                message=turn.message,
+                message=said.message,
                 history=history,
                 answers=tuple(answers),
             )

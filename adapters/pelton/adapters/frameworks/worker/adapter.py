@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from pelton.adapters.frameworks.contract import AdapterError, AgentDied, Capability, Health
-from pelton.adapters.frameworks.conversation import Conversation
+from pelton.adapters.frameworks.conversation import Conversation, told
 from pelton.adapters.frameworks.processes import Processes
 from pelton.adapters.frameworks.rpc import Peer, Refused
 from pelton.adapters.frameworks.worker import protocol
@@ -99,16 +99,16 @@ class WorkerAdapter:
                 " again without effects"
             )
         conversation = Conversation(turn)
-        await conversation.load(opening)
+        await conversation.load(opening, await told(turn))
         entries = await turn.session.entries()
-        told = protocol.Told(
+        shown = protocol.Told(
             task=turn.task_id,
             context=turn.context_id,
             number=turn.number,
             session=str(opening.id),
             lines=tuple(protocol.Line(each.role, each.text) for each in conversation.lines),
             entries={key: value for key, value in entries.items() if "/" not in key},
-            message=msgspec.to_builtins(turn.message),
+            message=msgspec.to_builtins(conversation.message),
         )
         worker = await self._taken()
 
@@ -118,7 +118,7 @@ class WorkerAdapter:
             else:
                 await worker.stack.aclose()
 
-        return WorkerSession(worker.peer, conversation, told, retry=self.retry, release=release)
+        return WorkerSession(worker.peer, conversation, shown, retry=self.retry, release=release)
 
     async def stop(self) -> None:
         """End every process."""
