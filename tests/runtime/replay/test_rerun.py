@@ -12,13 +12,16 @@ import pytest
 
 from pelton.events.a2a import TaskState, text_of
 from pelton.events.commands import WhenBusy
+from pelton.events.commit import Commit
 from pelton.events.context import Context
 from pelton.events.errors import InvalidInput, TaskNotFound
 from pelton.events.retries import Retry
+from pelton.events.upcast import decode_commit
 from pelton.runtime.agents import Agent, Terms, agent
 from pelton.runtime.answers import Report
 from pelton.runtime.failures import StepError
 from pelton.runtime.jetstream.log import JetStreamLog
+from pelton.runtime.replay import script
 from pelton.runtime.replay.graph import graph
 from pelton.runtime.replay.guard import EffectRefused, no_effects
 from pelton.runtime.replay.rerun import rerun
@@ -407,3 +410,19 @@ def test_effects_are_refused_only_while_code_runs_again() -> None:
     with no_effects(), pytest.raises(EffectRefused):
         subprocess.run(["true"], check=True)
     subprocess.run(["true"], check=True)
+
+
+async def test_a_run_reads_what_it_has_written_once(
+    log: JetStreamLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = calling(*(("step", "double", n) for n in range(60)))
+    session, task = await ran_once(log, many)
+    decoded: list[int] = []
+
+    def counted(data: bytes) -> Commit:
+        decoded.append(len(data))
+        return decode_commit(data)
+
+    monkeypatch.setattr(script, "decode_commit", counted)
+    assert (await again(session, task, many)).equal
+    assert len(decoded) <= 2 * len(session.records), "or a long task is never done"
