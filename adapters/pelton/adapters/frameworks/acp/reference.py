@@ -12,12 +12,12 @@ from pelton.events.errors import InvalidInput
 from pelton.runtime.agents import Agent, slug
 
 
-def load(reference: str, **_options: object) -> Agent:
+def load(reference: str, *, folder: Path | None = None, **_options: object) -> Agent:
     """Return the agent that `acp[+WORD…]:PROGRAM ARGUMENT…` names, called as the program is.
 
     It is split as a shell splits it, and no shell runs it. With `+again`, what a crash has cut off
     may be done again; with `+home` it has the user's home, where they are logged in; with `+policy`
-    what it asks about is for policies to decide.
+    what it asks about is for policies to decide. It works in `folder`, if one is given.
 
     Raises:
         InvalidInput: this is no such reference.
@@ -28,6 +28,6 @@ def load(reference: str, **_options: object) -> Agent:
         command = shlex.split(line)
     except ValueError as error:
         raise InvalidInput(f"{reference!r}: {error}") from error
-    adapter = AcpAdapter(command, **given(words))
+    adapter = AcpAdapter(command, directory=str(folder) if folder else None, **given(words))
     program = Path(command[0]).stem
     return as_agent(adapter, name=slug(program), description=f"The coding agent {program}.")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pelton.adapters.frameworks.acting import given, words_of
 from pelton.adapters.frameworks.codex.adapter import CodexAdapter
 from pelton.adapters.frameworks.serving import as_agent
 from pelton.runtime.agents import Agent
 
 
-def load(reference: str, *, model: str = "", **_options: object) -> Agent:
+def load(
+    reference: str, *, model: str = "", folder: Path | None = None, **_options: object
+) -> Agent:
     """Return the agent that `codex[+again][+home][+policy]:[MODEL]` names.
 
     With `+again`, what a crash has cut off may be done again; with `+home` it has the user's home,
@@ -21,6 +25,8 @@ def load(reference: str, *, model: str = "", **_options: object) -> Agent:
     head, _, named = reference.partition(":")
     words = words_of(head, reference)
     adapter = CodexAdapter(
-        thread={"model": named or model} if named or model else {}, **given(words)
+        thread={"model": named or model} if named or model else {},
+        directory=str(folder) if folder else None,
+        **given(words),
     )
     return as_agent(adapter, name="codex", description="The coding agent codex.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 from pelton.adapters.frameworks import environments
@@ -15,10 +16,11 @@ from pelton.runtime.agents import Agent, slug
 _OPTIONS: Final = frozenset({"name", "idempotent", "ask"})
 
 
-def load(reference: str, *, environ: Mapping[str, str]) -> Agent:
+def load(reference: str, *, environ: Mapping[str, str], folder: Path | None = None) -> Agent:
     """Return the agent that `crewai:module:name[?name=…&idempotent=TOOL,…&ask=TOOL,…]` names.
 
-    Whether that is there shows when it is started, in CrewAI's environment.
+    The module is looked for in `folder`, or where pelton was started; whether it is there shows
+    when it is started, in CrewAI's environment.
 
     Raises:
         InvalidInput: this is no such reference.
@@ -31,6 +33,7 @@ def load(reference: str, *, environ: Mapping[str, str]) -> Agent:
     adapter = CrewAIAdapter(
         place,
         environment=environments.root(environ) / "crewai",
+        directory=str(folder) if folder else None,
         idempotent=given.several("idempotent"),
         ask=given.several("ask"),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from pelton.adapters.frameworks import environments
 from pelton.adapters.frameworks.hermes.adapter import HermesAdapter
@@ -11,7 +12,13 @@ from pelton.events.errors import InvalidInput
 from pelton.runtime.agents import Agent
 
 
-def load(reference: str, *, environ: Mapping[str, str], model: str = "") -> Agent:
+def load(
+    reference: str,
+    *,
+    environ: Mapping[str, str],
+    model: str = "",
+    folder: Path | None = None,
+) -> Agent:
     """Return the agent that `hermes[+again][+policy]:MODEL` names.
 
     `OPENAI_BASE_URL` says where the model is, and `OPENAI_API_KEY` is its key. With `+again`, what
@@ -32,6 +39,7 @@ def load(reference: str, *, environ: Mapping[str, str], model: str = "") -> Agen
         key=environ.get("OPENAI_API_KEY", ""),
         routed=True,
         environment=environments.root(environ) / "hermes",
+        directory=str(folder) if folder else None,
         again="again" in words,
         policy="policy" in words,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -78,9 +79,9 @@ class WorkerAdapter:
         self._idle.append(worker)
 
     async def health(self) -> Health:
-        """Return whether a process is there, or could be started."""
-        if not self._running:
-            return Health(ok=False, detail=f"{self.name}: it is not started")
+        """Look for the program."""
+        if shutil.which(self.command[0], path=self.more.get("PATH")) is None:
+            return Health(ok=False, detail=f"there is no program {self.command[0]!r}: install it")
         return Health(ok=True)
 
     def here(self, turn: Turn) -> bool:  # noqa: ARG002
