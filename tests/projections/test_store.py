@@ -25,7 +25,8 @@ from pelton.events.upcast import decode_command
 from pelton.projections.database import Database, StoreUnusable, connect
 from pelton.projections.dump import Digest, digest
 from pelton.projections.read import TaskEntry, open_read_models
-from pelton.projections.store import Position, PositionMoved, Store, open_new, open_store
+from pelton.projections.store import Store, open_new, open_store
+from pelton.projections.write import Position, PositionMoved
 from pelton.runtime.log import Record
 from tests.moves import histories
 from tests.stories import Story, Tape

@@ -8,11 +8,12 @@ from typing import Protocol
 import msgspec
 
 from pelton.events import subjects
+from pelton.events.commands import Command
 from pelton.events.commit import Commit
 from pelton.events.envelope import digest
 from pelton.events.errors import DamagedRecord, InvalidInput, PeltonError
 from pelton.events.events import AgentRegistered
-from pelton.events.upcast import decode_commit
+from pelton.events.upcast import decode_command, decode_commit
 from pelton.projections.rows import Cells, text
 
 
@@ -57,6 +58,24 @@ class Told(msgspec.Struct, frozen=True, gc=False):
     memory_id: str
     commit: Commit | None
     error: PeltonError | None = None
+
+
+class Undecided(msgspec.Struct):
+    """A command that waits, or waited when the batch began."""
+
+    sequence: int
+    subject: str
+    data: bytes
+    command: Command | None = None
+    damage: Damage | None = None
+
+    def decode(self) -> None:
+        """Read the command, unless that was done."""
+        if self.command is None and self.damage is None:
+            try:
+                self.command = decode_command(self.data)
+            except DamagedRecord as error:
+                self.damage = Damage.of(self.sequence, self.subject, error)
 
 
 class Group(msgspec.Struct):

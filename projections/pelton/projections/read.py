@@ -24,7 +24,7 @@ from pelton.projections.ledgers import Ledgers
 from pelton.projections.memories import Memories
 from pelton.projections.pages import Page, check_size
 from pelton.projections.rows import Cells
-from pelton.projections.store import Position
+from pelton.projections.write import Position
 
 
 class TaskEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,24 +5,23 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from pelton.events.commands import Command, SendMessage
+from pelton.events.commands import SendMessage
 from pelton.events.commit import Commit
-from pelton.events.errors import DamagedRecord, PeltonError
 from pelton.events.events import TaskEvent
-from pelton.events.upcast import decode_command
 from pelton.projections import schema
-from pelton.projections.batch import Batch, Damage, Group, Stored, Told
-from pelton.projections.database import Database, connect, put, translated
+from pelton.projections.batch import Batch, Damage, Group, Stored, Undecided
+from pelton.projections.database import Database, connect, translated
 from pelton.projections.fold import Changes, Stopped, fold
-from pelton.projections.memory import Remembered, remember
+from pelton.projections.memory import remember
 from pelton.projections.rows import UNDECIDED, Cells, ContextRow, TaskRow
 from pelton.projections.undecided import show, target
+from pelton.projections.write import Position, Write
 
 _CONTEXTS = (
     f"SELECT {', '.join(schema.CONTEXTS.columns)} FROM contexts"  # noqa: S608 - constants
@@ -45,76 +44,6 @@ _DECIDED = (
     " AND command IN (SELECT json_extract(value, '$[2]') FROM json_each(:pairs))"
     " AND number < :undecided"
 )
-_PAIRS = "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(:pairs)"
-_FORGET_TASKS = f"DELETE FROM tasks WHERE pending > 0 AND (id, agent) IN ({_PAIRS})"  # noqa: S608
-_FORGET_MESSAGES = (
-    f"DELETE FROM messages WHERE (task_id, agent) IN ({_PAIRS}) AND number >= :undecided"  # noqa: S608
-)
-_FORGET_PENDING = "DELETE FROM pending WHERE sequence IN (SELECT value FROM json_each(?))"
-_FORGET_DAMAGE = "DELETE FROM damaged WHERE sequence IN (SELECT value FROM json_each(?))"
-_FORGET_PIECES = (
-    "DELETE FROM pieces WHERE (task_id, agent, position) IN"
-    " (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'),"
-    " json_extract(value, '$[2]') FROM json_each(?))"
-)
-_ADVANCE = (
-    "UPDATE position SET sequence = ?, hash = ? WHERE sequence = ? AND hash = ? RETURNING sequence"
-)
-
-
-class Position(NamedTuple):
-    """How far the read models are: the last record taken in, and the SHA-256 of its bytes."""
-
-    sequence: int
-    hash: str
-
-
-class PositionMoved(PeltonError):
-    """Somebody else has written to the read models in between: go on from where they are now."""
-
-    code = "position-moved"
-
-
-class _Undecided(msgspec.Struct):
-    """A command that waits, or waited when the batch began."""
-
-    sequence: int
-    subject: str
-    data: bytes
-    command: Command | None = None
-    damage: Damage | None = None
-
-    def decode(self) -> None:
-        """Read the command, unless that was done."""
-        if self.command is None and self.damage is None:
-            try:
-                self.command = decode_command(self.data)
-            except DamagedRecord as error:
-                self.damage = Damage.of(self.sequence, self.subject, error)
-
-
-class Write(msgspec.Struct):
-    """All that a batch does to the tables, in one transaction."""
-
-    before: Position
-    after: Position
-    changes: Changes
-    contexts: dict[str, Cells] = {}
-    undecided: dict[str, list[_Undecided]] = {}
-    """Commands that wait after it, by context: what they show in is yet to be added."""
-    registered: dict[str, Cells] = {}
-    """Agents, with when they were first registered as far as the batch knows."""
-    told: list[Told] = []
-    agents: list[Cells] = []
-    memories: Remembered = msgspec.field(default_factory=Remembered)
-    pending: list[Cells] = []
-    damaged: list[Damage] = []
-    decided: list[int] = []
-    """Sequences of commands that wait no more."""
-    mended: list[int] = []
-    """Sequences of damaged commands that were decided nevertheless."""
-    shown: list[tuple[str, str]] = []
-    """Tasks, as (id, agent), that commands showed in, which are decided or shown anew."""
 
 
 class _Found(NamedTuple):
@@ -125,7 +54,7 @@ class _Found(NamedTuple):
     """
 
     contexts: dict[str, ContextRow]
-    waiting: dict[str, list[_Undecided]]
+    waiting: dict[str, list[Undecided]]
     read: dict[str, list[tuple[int, Commit]]]
     tasks: dict[tuple[str, str], TaskRow]
 
@@ -162,7 +91,7 @@ class Store:
             while write is None:
                 write = _fold(batch, _find(database, batch), before)
             _settle(database, write, said)
-            _commit(database, write)
+            write.commit(database)
             return write
 
         with translated():
@@ -227,7 +156,7 @@ class NewStore:
 
         def work(database: sqlite3.Connection) -> None:
             _settle(database, write)
-            _write(database, write)
+            write.do(database)
 
         self._writing = asyncio.create_task(self._database.run(work), name="store: write")
 
@@ -260,9 +189,9 @@ def _find(database: sqlite3.Connection, batch: Batch, unwritten: Write | None = 
     if unwritten is not None:
         for key in contexts.keys() & unwritten.contexts.keys():
             contexts[key] = ContextRow.of(unwritten.contexts[key])
-    waiting: dict[str, list[_Undecided]] = {}
+    waiting: dict[str, list[Undecided]] = {}
     for sequence, key, data in _pending(database, contexts.values(), unwritten):
-        waiting.setdefault(key, []).append(_Undecided(sequence, f"cmd.{key}", data))
+        waiting.setdefault(key, []).append(Undecided(sequence, f"cmd.{key}", data))
     read = {key: batch.groups[key].read() for key, row in contexts.items() if row.head}
     wanted = _ids(read.values())
     tasks = _tasks(database, wanted)
@@ -351,46 +280,6 @@ def _agents(database: sqlite3.Connection, agents: Mapping[str, Cells]) -> list[C
         (name, profile, known.get(name, first), last)
         for name, profile, first, last in agents.values()
     ]
-
-
-def _commit(database: sqlite3.Connection, write: Write) -> None:
-    """Do what a batch does to the tables, all or nothing."""
-    try:
-        database.execute("BEGIN IMMEDIATE")
-        _write(database, write)
-        database.execute("COMMIT")
-    except BaseException:
-        with suppress(sqlite3.OperationalError):  # there may be none, just before and after
-            database.execute("ROLLBACK")
-        raise
-
-
-def _write(database: sqlite3.Connection, write: Write) -> None:
-    """Do what a batch does to the tables, within a transaction."""
-    changes = write.changes
-    if not database.execute(_ADVANCE, (*write.after, *write.before)).fetchall():
-        raise PositionMoved("the read models were moved on by another process")
-    if write.shown:
-        shown = {"pairs": _json(write.shown), "undecided": UNDECIDED}
-        database.execute(_FORGET_TASKS, shown)
-        database.execute(_FORGET_MESSAGES, shown)
-    if write.decided:
-        database.execute(_FORGET_PENDING, (_json(write.decided),))
-    if write.mended:
-        database.execute(_FORGET_DAMAGE, (_json(write.mended),))
-    if changes.dropped:
-        database.execute(_FORGET_PIECES, (_json(changes.dropped),))
-    put(database, schema.CONTEXTS, list(write.contexts.values()))
-    put(database, schema.TASKS, changes.tasks)
-    put(database, schema.MESSAGES, changes.messages)
-    put(database, schema.PIECES, changes.pieces)
-    put(database, schema.REJECTED, changes.rejected)
-    put(database, schema.TAKEN, changes.taken)
-    changes.ledger.write(database)
-    put(database, schema.PENDING, write.pending)
-    put(database, schema.AGENTS, write.agents)
-    write.memories.write(database)
-    put(database, schema.DAMAGED, [msgspec.structs.astuple(each) for each in write.damaged])
 
 
 @asynccontextmanager
@@ -503,10 +392,10 @@ def _fold(batch: Batch, found: _Found, before: Position) -> Write | None:
 
 
 def _left(
-    context: ContextRow, group: Group, waiting: Sequence[_Undecided], write: Write
-) -> list[_Undecided]:
+    context: ContextRow, group: Group, waiting: Sequence[Undecided], write: Write
+) -> list[Undecided]:
     """Return the commands that wait after a batch, and write down what became of the others."""
-    left: list[_Undecided] = []
+    left: list[Undecided] = []
     for each in waiting:
         each.decode()
         if each.damage is not None:
@@ -519,7 +408,7 @@ def _left(
             left.append(each)
     for sequence, data in group.commands:
         if not context.decided(sequence):
-            each = _Undecided(sequence, f"cmd.{context.key}", data)
+            each = Undecided(sequence, f"cmd.{context.key}", data)
             each.decode()
             write.pending.append((sequence, context.key, data))
             left.append(each)

@@ -13,7 +13,8 @@ import structlog
 from pelton.events.envelope import digest
 from pelton.events.errors import PeltonError
 from pelton.projections.database import StoreUnavailable
-from pelton.projections.store import Position, PositionMoved, Store
+from pelton.projections.store import Store
+from pelton.projections.write import Position, PositionMoved
 from pelton.runtime.clock import World
 from pelton.runtime.log import Log, LogRegressed, LogUnavailable, Record
 

@@ -23,7 +23,8 @@ from pelton.projections.database import (
     put_in_place,
 )
 from pelton.projections.schema import MIGRATIONS
-from pelton.projections.store import Position, Store, position_in
+from pelton.projections.store import Store, position_in
+from pelton.projections.write import Position
 from pelton.runtime.log import Log, LogRegressed
 from pelton.runtime.projector import verify
 

@@ -56,7 +56,7 @@ class _Reading:
         self._end = 0
         self._more = 0
         """How many records the server has yet to send, as far as we know."""
-        self._number = 0
+        self._number: int = 0
         self._reached = False
         self._awaited = False
         """Whether the reader waits."""
