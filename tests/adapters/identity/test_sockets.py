@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +133,11 @@ async def test_a_stream_ends_with_the_credential_that_it_was_opened_with(
             await changes.revoke(key_id("anna"))
         else:
             later = WORLD.now() + timedelta(days=2)
-            monkeypatch.setattr(type(WORLD), "now", lambda _: later)
+
+            def now(_: object) -> datetime:
+                return later
+
+            monkeypatch.setattr(type(WORLD), "now", now)
         error = json.loads(await connection.recv())["error"]
         with pytest.raises(ConnectionClosedError) as closed:
             await connection.recv()
