@@ -8,6 +8,7 @@ from collections import Counter
 from pelton.events.a2a import Part, TaskState
 from pelton.events.events import (
     FailureClass,
+    StepCompleted,
     StepFailed,
     StepStarted,
 )
@@ -107,3 +108,27 @@ async def test_steps_that_run_at_the_same_time_keep_their_keys(log: JetStreamLog
     assert only(ended).parts == (Part(text="once"),)
     starts = [e for e in await client.events(context) if isinstance(e, StepStarted)]
     assert len(starts) == 4
+
+
+async def test_what_an_agent_does_with_a_result_changes_no_record(log: JetStreamLog) -> None:
+    given: list[object] = []
+
+    async def find() -> dict[str, list[int]]:
+        return {"found": [1]}
+
+    @agent(name="echo", terms=SOON)
+    async def changing(turn: Turn) -> str:
+        for key in ("quick", "sure"):
+            result = await turn.step(key, find, idempotent=key == "quick")
+            given.append([*result["found"]])
+            result["found"].append(2)
+        await turn.sleep(0.5)  # longer than it is kept: another attempt is served what is recorded
+        return "done"
+
+    client = Client(log)
+    async with serving(log, changing):
+        context, task = await client.send("go")
+        await client.settled(context, task)
+    assert given == [[1]] * 4
+    results = [e.result for e in await client.events(context) if isinstance(e, StepCompleted)]
+    assert results == [{"found": [1]}] * 2

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from copy import deepcopy
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
@@ -183,10 +184,10 @@ class Steps:
         key = self.named(name, key) if key else self.key(name)
         past = self._recorder.past(key, self._earlier)
         if past is not None and key in past.values:
-            return past.values[key]
+            return its_own(past.values[key])
         value = self._drawn(key, draw)
         self._recorder.emit(ValueRecorded(task_id=self._recorder.task_id, key=key, value=value))
-        return value
+        return its_own(value)
 
     def spent(self, say: Callable[[str], UsageReported]) -> None:
         """Record what something took: within a step whenever it runs, else once for all attempts.
@@ -388,7 +389,7 @@ class Steps:
             self._recorder.emit(StepCompleted(task_id=task_id, key=key, result=value))
         if at_once:
             await self._recorder.flush()
-        return value
+        return its_own(value)
 
     def _again(
         self, failure: Failure, failures: int, retry: Retry | None, *, idempotent: bool
@@ -426,10 +427,15 @@ class Steps:
             raise StepError(step.failure)
         if step.blob is not None:
             return msgspec.json.decode(await self._blobs.get(step.blob))
-        return step.result
+        return its_own(step.result)
 
     def _unique(self, key: str) -> str:
         return derive(self._recorder.task_id, str(self._number), key)
+
+
+def its_own(value: Any) -> Any:
+    """Return JSON as a copy for an agent: whatever it does with that, what is recorded stays."""
+    return deepcopy(value) if isinstance(value, dict | list) else value
 
 
 def fixed(fn: F) -> F:
