@@ -9,7 +9,6 @@ file, the new one takes its place as it is.
 from __future__ import annotations
 
 import gc
-import sys
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -23,10 +22,6 @@ from pelton.runtime.log import Log, LogRegressed, Record
 
 BATCH: Final = 2048
 """Records that are taken in at once: many, so that threads seldom wait for each other."""
-
-_SWITCH: Final = 0.0005
-"""Seconds after which one thread leaves the interpreter to another: that which writes needs it
-seldom, and not for long."""
 
 
 class Progress(NamedTuple):
@@ -111,7 +106,7 @@ async def build(
         raise LogRegressed(f"the log ends at {last}, and the read models are at {upto}")
     total = max(0, upto - first + 1)
     began, done = world.monotonic(), 0
-    with _undisturbed():
+    with _without_collections():
         async with (
             open_new(path) as store,
             aclosing(_batches(log, upto)) as batches,
@@ -143,18 +138,13 @@ async def _batches(log: Log, upto: int) -> AsyncGenerator[list[Record]]:
 
 
 @contextmanager
-def _undisturbed() -> Generator[None]:
-    """Collect no garbage, and let the thread that writes have its turns.
-
-    Records have no cycles, and to look for some costs a tenth of all.
-    """
-    collects, interval = gc.isenabled(), sys.getswitchinterval()
+def _without_collections() -> Generator[None]:
+    """Collect no garbage: records have no cycles, and to look for some costs a tenth of all."""
+    collects = gc.isenabled()
     gc.disable()
-    sys.setswitchinterval(_SWITCH)
     try:
         yield
     finally:
-        sys.setswitchinterval(interval)
         if collects:
             gc.enable()
 
