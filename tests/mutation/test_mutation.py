@@ -48,11 +48,10 @@ MUTANTS = {
         "Violation",
     ),
     "the position in the transaction of what it counts": Mutant(
-        "projections/pelton/projections/store.py",
-        "        if write.shown:\n            shown =",
-        '        if safe:\n            database.execute("COMMIT")\n'
-        '            database.execute("BEGIN IMMEDIATE")\n'
-        "        if write.shown:\n            shown =",
+        "projections/pelton/projections/write.py",
+        "        if self.shown:\n            shown =",
+        '        database.execute("COMMIT")\n        database.execute("BEGIN IMMEDIATE")\n'
+        "        if self.shown:\n            shown =",
         "tests/projections/test_store.py::test_a_crash_between_any_two_statements_changes_nothing",
         "AssertionError",
     ),

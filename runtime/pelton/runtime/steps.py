@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from copy import deepcopy
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import msgspec
 import structlog
@@ -435,7 +435,7 @@ class Steps:
 
 def its_own(value: Any) -> Any:
     """Return JSON as a copy for an agent: whatever it does with that, what is recorded stays."""
-    return deepcopy(value) if isinstance(value, dict | list) else value
+    return deepcopy(cast("Any", value)) if isinstance(value, dict | list) else value
 
 
 def fixed(fn: F) -> F:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from typing import Any
 
 import nats
 import pytest
@@ -97,6 +98,29 @@ async def test_a_missing_record_is_noticed(
         seen = [record.sequence async for batch in batches for record in batch]
     assert lost > 0
     assert seen == list(range(1, 5001))
+
+
+async def test_a_scan_that_ends_as_it_begins_leaves_nothing(
+    log: JetStreamLog, nats_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = asyncio.Event()
+    command = log._api.command
+
+    async def late(subject: str, question: Mapping[str, Any]) -> None:
+        await command(subject, question)
+        made.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(log._api, "command", late)
+    async with scanning(log) as batches:
+        beginning = asyncio.ensure_future(anext(batches))
+        await made.wait()
+        assert len(await consumers(nats_url)) == 1
+        beginning.cancel()
+        await asyncio.wait((beginning,))
+    async with asyncio.timeout(5):
+        while await consumers(nats_url):
+            await asyncio.sleep(0.01)
 
 
 async def test_a_slow_reader_gets_everything_and_holds_little(log: JetStreamLog) -> None:

@@ -104,6 +104,7 @@ class _Reading:
         self._more = self._end - self._position
         self._free()
         name = f"scan-{self._world.new_id()}"
+        self._consumer = name  # and if this is cut off, it is freed
         await self._api.command(
             f"$JS.API.CONSUMER.CREATE.{LOG}.{name}",
             {
@@ -121,7 +122,6 @@ class _Reading:
                 },
             },
         )
-        self._consumer = name
         self._number = 0
         if self._position >= self._end:
             self._reached = True
