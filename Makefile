@@ -87,9 +87,15 @@ format: $(VENV)/.ready
 imports: $(VENV)/.ready
 	@$(BIN)/lint-imports --no-logo
 
-## types: mypy and pyright, both strict, over source and tests
-types: $(VENV)/.ready
+## types: mypy and pyright, both strict, over source and tests; with -j2 at the same time
+types: mypy pyright
+
+## mypy: the one
+mypy: $(VENV)/.ready
 	@$(BIN)/mypy
+
+## pyright: and the other, as basedpyright
+pyright: $(VENV)/.ready
 	@$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 ## cov: the tests with branch coverage, as a table and in htmlcov/
@@ -217,4 +223,4 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 		pip --require-hashes -r requirements.lock; pip --no-deps --no-build-isolation -e .; fi
 	@touch $@
 
-.PHONY: demo conformance-agent test test-slow test-frameworks test-browser node check lint format imports types cov cov-core accepted simulate chaos fuzz recovery soak bench bench-turns bench-fold bench-fairness bench-redaction bench-gateway bench-telemetry bench-streams schemas lock image test-image secrets setup clean help
+.PHONY: demo conformance-agent test test-slow test-frameworks test-browser node check lint format imports types mypy pyright cov cov-core accepted simulate chaos fuzz recovery soak bench bench-turns bench-fold bench-fairness bench-redaction bench-gateway bench-telemetry bench-streams schemas lock image test-image secrets setup clean help
