@@ -66,3 +66,11 @@ async def test_none_is_kept_if_none_is_to_be() -> None:
     warm, one = Warm[Kept](0), Kept()
     await warm.put("1", one)
     assert one.closed.is_set()
+
+
+async def test_one_that_another_takes_the_place_of_ends() -> None:
+    warm, first, second = Warm[Kept](2, 60), Kept(), Kept()
+    await warm.put("1", first)
+    await warm.put("1", second)
+    assert first.closed.is_set()
+    assert warm.take("1") is second
