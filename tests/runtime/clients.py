@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from pelton.events.commands import (
 from pelton.events.commit import recorded
 from pelton.events.context import Context, TaskFold
 from pelton.events.envelope import encode
+from pelton.events.events import AnyEvent, Failure, TurnEnded
 from pelton.events.ids import task_id
 from pelton.events.upcast import decode_commit
 from pelton.runtime.agents import Agent
@@ -162,6 +163,13 @@ def reply(task: TaskFold) -> str:
     """Return the text of the message that a task ended with."""
     assert task.status.message is not None
     return text_of(task.status.message.parts)
+
+
+def failure_in(events: Sequence[AnyEvent]) -> Failure:
+    """Return how the one turn that ended among events has failed."""
+    [failure] = [each.failure for each in events if isinstance(each, TurnEnded)]
+    assert failure is not None
+    return failure
 
 
 def only(task: TaskFold) -> Artifact:

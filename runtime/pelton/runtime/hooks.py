@@ -7,12 +7,12 @@ for when it fails: `deny`, or `allow`. What it has answered is in the log, and i
 from __future__ import annotations
 
 import asyncio
-import inspect
 import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final, cast
@@ -25,6 +25,7 @@ from pelton.events.policy import matches
 from pelton.events.ruling import ASKABLE, CHANGEABLE, Point, Ruling
 from pelton.runtime.agents import named
 from pelton.runtime.equipment_settings import HookSettings
+from pelton.runtime.functions import called
 from pelton.runtime.plugin import function
 
 ENTRY_POINTS: Final = "pelton.hooks"
@@ -159,7 +160,7 @@ def hook(
     if not settings.points:
         raise InvalidInput(f"the hook {name!r} is asked nowhere: give it `points`", field=name)
     if settings.run:
-        run = _function(_found(name, settings.run, folder))
+        run: Run = partial(called, _found(name, settings.run, folder))
     else:
         run = _program(settings.command, folder)
     told = {**settings.options, **(options or {})}
@@ -179,16 +180,6 @@ def _found(name: str, reference: str, folder: Path | None) -> Callable[[Occasion
     if not callable(found):
         raise InvalidInput(f"the hook {name!r}: {reference!r} is no function")
     return cast("Callable[[Occasion], Any]", found)
-
-
-def _function(called: Callable[[Occasion], Any]) -> Run:
-    async def run(occasion: Occasion) -> object:
-        if inspect.iscoroutinefunction(called):
-            return await called(occasion)
-        said = await asyncio.to_thread(called, occasion)
-        return await said if inspect.isawaitable(said) else said
-
-    return run
 
 
 def _program(command: tuple[str, ...], folder: Path | None) -> Run:

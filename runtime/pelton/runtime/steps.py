@@ -7,10 +7,8 @@ its own, never by its position: calls may run at the same time and end in any or
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
 from copy import deepcopy
 from typing import Any, Final, NamedTuple, TypeVar, cast
@@ -40,6 +38,7 @@ from pelton.events.turns import Turn as TurnFold
 from pelton.runtime.budgets import Budgets
 from pelton.runtime.bulk import THRESHOLD, Blobs
 from pelton.runtime.failures import NondeterminismError, StepError, failure_of
+from pelton.runtime.functions import called
 from pelton.runtime.guard import PREFIX, Guard
 from pelton.runtime.observer import UNOBSERVED, Observer
 from pelton.runtime.pulse import Pulse
@@ -305,7 +304,7 @@ class Steps:
         args: tuple[object, ...],
     ) -> Any:
         """Return what the function of a step returns; a re-run has that by its key."""
-        return await _called(fn, args)
+        return await called(fn, *args)
 
     def unasked(self) -> NondeterminismError | None:
         """Return what is wrong if an earlier attempt did something that this one has not.
@@ -342,8 +341,8 @@ class Steps:
         with self._observer.step(self._agent, effect.kind, effect.name, key) as seen:
             try:
                 with self._pulse.running():
-                    async with asyncio.timeout(effect.deadline), self._paid(effect):
-                        result = await self._called(key, effect.fn, effect.args)
+                    async with asyncio.timeout(effect.deadline):
+                        result = await self._outcome(effect)
                 data = msgspec.json.encode(result)
                 if self._guard.sees(intent):
                     told = await self._guard.result(intent, msgspec.json.decode(data))
@@ -360,17 +359,15 @@ class Steps:
             seen.how = "completed"
             return value
 
-    @asynccontextmanager
-    async def _paid(self, effect: Effect) -> AsyncGenerator[None]:
-        """Let a model be asked, if that is what a step does, and know that it is."""
+    async def _outcome(self, effect: Effect) -> Any:
+        """Return what a step comes to; a model is asked only while the budgets let it be."""
         if effect.kind is not StepKind.MODEL:
-            yield
-            return
+            return await self._called(effect.key, effect.fn, effect.args)
         await self.afford(effect.model)
         one = 1 if effect.model else 0  # a step that names none may be several calls, or wait
         self._asking += one
         try:
-            yield
+            return await self._called(effect.key, effect.fn, effect.args)
         finally:
             self._asking -= one
 
@@ -464,13 +461,6 @@ class _Failed(Exception):
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
         self.failure = failure
-
-
-async def _called(fn: Callable[..., Any], args: tuple[object, ...]) -> Any:
-    if inspect.iscoroutinefunction(fn):
-        return await fn(*args)
-    result = await asyncio.to_thread(fn, *args)
-    return await result if inspect.isawaitable(result) else result
 
 
 def unforced(key: str) -> bool:

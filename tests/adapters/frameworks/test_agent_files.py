@@ -202,7 +202,7 @@ options = {{file = "{seen}", says = "file"}}
         },
         executor=ExecutorSettings(agents=(file,)),
     )
-    plain = await prepared(file, {})
+    plain = await prepared(agent_file.load(Path(file)), {})
     with pytest.raises(InvalidInput, match="no outfit was made"):
         plain.fitted()
     (found,) = equipped([plain], settings)
@@ -357,6 +357,6 @@ async def test_a_package_that_is_too_old_or_missing_is_named(
 async def test_an_agent_that_is_not_ready_is_not_started(folder: Path) -> None:
     file = described(folder, 'adapter = "code.py"\nenvironment = ["KEY"]')
     with pytest.raises(NotReady, match="clerk is not ready: environment: KEY is not set") as error:
-        await prepared(file, {})
+        await prepared(agent_file.load(Path(file)), {})
     assert error.value.kind is FailureClass.VALIDATION
-    assert (await prepared(file, {"KEY": "x"})).checked
+    assert (await prepared(agent_file.load(Path(file)), {"KEY": "x"})).checked

@@ -17,13 +17,13 @@ from pelton.adapters.frameworks.hermes import HermesAdapter
 from pelton.adapters.frameworks.serving import as_agent
 from pelton.adapters.gateway.server import Gateway
 from pelton.events.a2a import TaskState, text_of
-from pelton.events.events import FailureClass, StepCompleted, TurnEnded, UsageReported
+from pelton.events.events import FailureClass, StepCompleted, UsageReported
 from pelton.runtime.budgets import Budgets
 from pelton.runtime.gateway_settings import GatewaySettings
 from pelton.runtime.jetstream.log import JetStreamLog
 from pelton.testing.models import ScriptedModel, call, say
 from tests.adapters.frameworks.kits import FRAMEWORKS, KITS
-from tests.runtime.clients import Client, only, serving
+from tests.runtime.clients import Client, failure_in, only, serving
 
 NAMES = pytest.mark.parametrize("name", ["acp", "codex"])
 KEY = "key-of-the-provider"
@@ -134,7 +134,6 @@ async def test_what_ends_its_calls_ends_the_task(
         ended = await client.settled(context, task, within=30)
         events = await client.events(context)
     assert ended.status.state is TaskState.FAILED
-    [failure] = [each.failure for each in events if isinstance(each, TurnEnded)]
-    assert failure is not None
+    failure = failure_in(events)
     assert (failure.kind, len(model.asked)) == (FailureClass.POLICY, 1)
     assert "gateway.task_calls" in failure.message

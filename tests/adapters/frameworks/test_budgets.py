@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from pelton.events.a2a import TaskState
-from pelton.events.events import FailureClass, StepFailed, TurnEnded, UsageReported
+from pelton.events.events import FailureClass, StepFailed, UsageReported
 from pelton.runtime.budgets import Budgets
 from pelton.runtime.gateway_settings import GatewaySettings, PriceSettings
 from pelton.runtime.jetstream.log import JetStreamLog
 from pelton.testing.models import ScriptedModel, call, say
 from tests.adapters.frameworks.kits import KITS
-from tests.runtime.clients import Client
+from tests.runtime.clients import Client, failure_in
 
 HERE = (
     *("model", "model-anthropic", "langgraph", "pydantic-ai", "openai-agents"),
@@ -34,8 +34,7 @@ async def test_a_task_ends_when_its_budget_is_used_up(
         ended = await client.settled(context, task, within=30)
         events = await client.events(context)
     assert ended.status.state is TaskState.FAILED
-    [failure] = [each.failure for each in events if isinstance(each, TurnEnded)]
-    assert failure is not None
+    failure = failure_in(events)
     assert failure.kind is FailureClass.POLICY
     assert "gateway.task_cost" in failure.message
     assert [each for each in events if isinstance(each, StepFailed)], "the log tells it"

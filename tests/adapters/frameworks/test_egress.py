@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from pelton.events.a2a import TaskState
-from pelton.events.events import FailureClass, TurnEnded
+from pelton.events.events import FailureClass
 from pelton.events.ruling import CallRuled, Ruling
 from pelton.runtime.equipment_settings import PolicySettings
 from pelton.runtime.jetstream.log import JetStreamLog
@@ -15,7 +15,7 @@ from pelton.runtime.outfit import Outfit
 from pelton.runtime.policies import Policy
 from pelton.testing.models import ScriptedModel, say
 from tests.adapters.frameworks.kits import KITS
-from tests.runtime.clients import Client, serving
+from tests.runtime.clients import Client, failure_in, serving
 
 
 @pytest.mark.parametrize("name", ["model", "webhook"])
@@ -39,8 +39,7 @@ async def test_hosts_that_no_policy_names_are_not_reached(
         assert not ruled
         return
     assert [(each.ruling, each.by) for each in ruled] == [(Ruling.DENY, "policy")]
-    [failure] = [each.failure for each in events if isinstance(each, TurnEnded)]
-    assert failure is not None
+    failure = failure_in(events)
     assert failure.kind is FailureClass.POLICY
     assert "'127.0.0.1'" in failure.message
     assert "policy.egress" in failure.message

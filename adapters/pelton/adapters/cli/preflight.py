@@ -18,10 +18,9 @@ import structlog
 
 from pelton.adapters.cli import agent_files
 from pelton.adapters.cli.installed import lacks
-from pelton.adapters.cli.references import KINDS, kind_of, load_agent, loader_of
+from pelton.adapters.cli.references import KINDS, kind_of, loader_of
 from pelton.events.errors import PeltonError
 from pelton.events.events import FailureClass
-from pelton.runtime import agent_file
 from pelton.runtime.agent_file import Described, unreadable
 from pelton.runtime.agents import Agent
 from pelton.runtime.clock import World, rfc3339
@@ -177,19 +176,14 @@ async def health(agent: Agent) -> Check:
     return wrong("adapter", found.detail, found.fix or "mend what the text names")
 
 
-async def prepared(reference: str, environ: Mapping[str, str]) -> Agent:
-    """Return the agent that a reference names, ready to be started.
+async def prepared(described: Described, environ: Mapping[str, str]) -> Agent:
+    """Return the agent that a file describes, ready to be started.
 
-    An agent by file is looked at first; what is worth a look and no more is logged.
+    It is looked at first; what is worth a look and no more is logged.
 
     Raises:
         NotReady: something that it needs is not there.
-        InvalidInput: the reference leads to no agent.
-        SettingsError: its file says what cannot be.
     """
-    if not agent_file.is_agent_file(reference):
-        return load_agent(reference, environ)
-    described = agent_file.load(Path(reference))
     agent, checks = await look(described, environ)
     if agent is None or any(each.state == "wrong" for each in checks):
         raise NotReady(described.says.name, checks)

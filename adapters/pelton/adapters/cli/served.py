@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from pelton.adapters.cli.equip import equipped
 from pelton.adapters.cli.preflight import NotReady, prepared
-from pelton.adapters.cli.references import environ_of
+from pelton.adapters.cli.references import environ_of, load_agent
 from pelton.events.errors import InvalidInput, PeltonError
 from pelton.events.events import FailureClass
 from pelton.events.start import Stage
@@ -146,10 +146,12 @@ class Served:
         )
 
     async def _prepared(self, reference: str) -> _Loaded:
-        agent = await prepared(reference, environ_of(self._settings))
         if not agent_file.is_agent_file(reference):
-            return _Loaded(agent)
-        described = agent_file.load(Path(reference))
+            return _Loaded(load_agent(reference, environ_of(self._settings)))
+        return await self._described(agent_file.load(Path(reference)))
+
+    async def _described(self, described: Described) -> _Loaded:
+        agent = await prepared(described, environ_of(self._settings))
         return _Loaded(agent, described, described.given())
 
     async def _anew(self, reference: str, loaded: _Loaded) -> _Loaded:
@@ -161,7 +163,7 @@ class Served:
             return loaded
         if described.says.name != loaded.agent.name:
             raise described.wrong("name", f"it is {loaded.agent.name!r} until a restart")
-        return await self._prepared(reference)
+        return await self._described(described)
 
     def _look(self) -> tuple[object, ...]:
         """Return what the files look like from outside, to see whether any has changed."""

@@ -8,7 +8,6 @@ program tells afterwards.
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Collection, Mapping
 from contextvars import Context
 from typing import Any, Final, Literal
@@ -23,6 +22,7 @@ from pelton.events.events import FailureClass
 from pelton.events.retries import NEVER
 from pelton.events.step import StepKind
 from pelton.runtime.failures import AgentError, StepError
+from pelton.runtime.functions import called
 from pelton.runtime.guard import CallDenied
 from pelton.runtime.recorder import TOOL
 from pelton.runtime.turn import Turn
@@ -108,7 +108,7 @@ class Call:
         assert self.tool is not None
         if not self._begun.done():  # it is tried again
             self._begun.set_result(arguments)
-        return await done(self.tool, arguments)
+        return await called(self.tool.run, arguments)
 
 
 class Calls:
@@ -155,7 +155,7 @@ class Calls:
         tool = self._tools.get(call.name)
 
         async def again(*_: object) -> Any:
-            return LOST if tool is None else await done(tool, call.arguments)
+            return LOST if tool is None else await called(tool.run, call.arguments)
 
         try:
             found = await self._turn.step(
@@ -186,13 +186,6 @@ class Calls:
 
     def _begun(self, call: ToolCall) -> bool:
         return self._turn.begun(f"tool {call.name}", key=f"{TOOL}{call.id}")
-
-
-async def done(tool: Tool, arguments: Json) -> Any:
-    """Call a tool in Python, a plain function in a thread."""
-    if inspect.iscoroutinefunction(tool.run):
-        return await tool.run(arguments)
-    return await asyncio.to_thread(tool.run, arguments)
 
 
 def shown(result: Any) -> str:
