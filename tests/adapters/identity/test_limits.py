@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
+from statistics import median
 
 import httpx
 import pytest
@@ -205,12 +206,20 @@ async def test_bridges_count_together(logs: Mapping[str, JetStreamLog], tmp_path
 async def test_one_tenant_at_its_limit_leaves_the_others_p99_alone(
     logs: Mapping[str, JetStreamLog], tmp_path: Path
 ) -> None:
-    """`python -m benchmarks.fairness` prints the figures; here both share a loop with clients."""
+    """What is over the limit is refused; the other is never refused, and waits no longer.
+
+    `make bench-fairness` prints the p99. One pause of a busy machine would be the p99 of so few
+    requests, so that the median is compared here.
+    """
+    loop = asyncio.get_running_loop()
     async with town(logs, tmp_path, fairness.ADMISSION) as place:
+        began = loop.time()
         waits = await fairness.measure(place, rounds=2, requests=15)
+        passed = loop.time() - began
     assert set(waits.statuses) == {200, 429}
-    assert waits.statuses[429] > waits.statuses[200]
-    assert fairness.p99(waits.beside) < fairness.p99(waits.alone) * 4 + 0.25
+    assert waits.statuses[200] <= fairness.LIMIT.burst + fairness.LIMIT.rate * passed
+    assert waits.statuses[429] > 0
+    assert median(waits.beside) < median(waits.alone) * 4 + 0.25
 
 
 def test_unlimited_is_no_limit() -> None:

@@ -15,7 +15,7 @@ from nats.aio.transport import TcpTransport
 from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
 from pelton.runtime.jetstream import RELAXED, JetStreamLog
-from pelton.runtime.jetstream.lean import LeanClient
+from pelton.runtime.jetstream.lean import _ENOUGH, LeanClient
 from pelton.runtime.jetstream.parser import WholeParser
 from pelton.runtime.log import Heard
 
@@ -96,6 +96,20 @@ async def test_an_error_of_the_server_reconnects_and_a_delivery_that_fails_does_
         log._connection._client.post(b"NONSENSE\r\n")
         assert await log.append("evt.a.c", b"", id="3") == 3
         assert restored
+
+
+async def test_what_is_much_does_not_wait_for_the_end_of_the_turn(log: JetStreamLog) -> None:
+    client = log._connection._client
+    ping = b"PING\r\n"
+    client.post(ping)
+    assert client._pending == [ping], "what comes of the same turn may go along"
+    for _ in range(_ENOUGH // len(ping)):
+        client.post(ping)
+    assert client._pending == []
+    assert client._transport is not None
+    writer = client._transport._io_writer
+    assert writer is not None
+    assert writer.transport.get_write_buffer_size() == 0, "it is with the kernel"
 
 
 async def test_who_waits_no_longer_for_a_flush_leaves_the_connection_alone(

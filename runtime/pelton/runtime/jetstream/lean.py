@@ -1,8 +1,8 @@
 """nats-py's client, without its cost per message.
 
 nats-py makes a future, a dictionary of headers and several objects for each message, and wakes two
-tasks. Here a delivery is one call of a plain function with the bytes as they came, and all that is
-sent within two turns of the event loop is one write. Its connecting, authentication and
+tasks. Here a delivery is one call of a plain function with the bytes as they came, and what is
+sent within two turns of the event loop is few writes. Its connecting, authentication and
 reconnection are used as they are, and its parser for what `parser.py` leaves to it; what we build
 on beyond its documented names is checked by `tests/runtime/jetstream/test_lean.py`.
 """
@@ -32,6 +32,10 @@ It must be quick and must not wait: it runs while the connection is read.
 _PIECE: Final = 256 * 1024
 """Bytes to read at once, as many as uvloop does: a message that is cut in two costs four."""
 
+_ENOUGH: Final = 8 * 1024
+"""Bytes that are sent at once. With many requests under way, the server and whoever waits behind it
+begin with the first while we make the rest: else all would wait for each other in turn."""
+
 _log = structlog.get_logger(__name__)
 
 # What nats-py says by itself is for us to tell, in our words: nothing of it reaches a terminal.
@@ -51,6 +55,9 @@ class _Transport(TcpTransport):
     async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: int) -> None:
         self.close()  # nats-py leaves open what it began to connect to in vain
         await super().connect(uri, max(buffer_size, _PIECE), connect_timeout)
+        assert self._io_writer is not None  # it was just made
+        # Else uvloop keeps what is written until the end of the loop's turn.
+        self._io_writer.transport.set_write_buffer_limits(high=0)
 
     async def read(self, buffer_size: int) -> bytes:
         return bytes(await super().read(max(buffer_size, _PIECE)))
@@ -122,10 +129,12 @@ class LeanClient(Client):
         self._deliver.pop(number, None)
 
     def post(self, command: bytes) -> None:
-        """Send a command, with all others of this turn of the event loop and the next."""
+        """Send a command, with others of this turn of the event loop and the next."""
         self._pending.append(command)
         self._pending_data_size += len(command)
-        if not self._posted:
+        if self._pending_data_size >= _ENOUGH:
+            self.write()
+        elif not self._posted:
             self._posted = True
             loop = asyncio.get_running_loop()
             loop.call_soon(loop.call_soon, self.write)  # what comes of the next reads goes along
