@@ -32,7 +32,7 @@ It must be quick and must not wait: it runs while the connection is read.
 _PIECE: Final = 256 * 1024
 """Bytes to read at once, as many as uvloop does: a message that is cut in two costs four."""
 
-_ENOUGH: Final = 8 * 1024
+_ENOUGH: Final = 12 * 1024
 """Bytes that are sent at once. With many requests under way, the server and whoever waits behind it
 begin with the first while we make the rest: else all would wait for each other in turn."""
 
