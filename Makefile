@@ -174,6 +174,8 @@ compile = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile $(UPGRADE)
 lock: $(VENV)/.ready
 	@$(compile) pyproject.toml --group dev --group fuzz --group build --output-file requirements.lock
 	@$(compile) --group claude --constraint requirements.lock --output-file requirements-claude.lock
+	@for name in crewai hermes; do $(compile) --group $$name \
+		--output-file adapters/pelton/adapters/frameworks/locks/$$name.lock; done
 	@if command -v npm >/dev/null; then for name in codex gemini; do npm $(if $(UPGRADE),update,install) \
 		--prefix deploy/programs/$$name --package-lock-only --ignore-scripts --no-audit --no-fund --loglevel error; done; fi
 

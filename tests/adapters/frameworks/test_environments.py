@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sys
 from pathlib import Path
 
@@ -18,10 +19,20 @@ from pelton.adapters.frameworks.hermes import HermesAdapter
 from pelton.events.errors import InvalidInput
 
 
-def test_every_requirement_has_a_lower_bound() -> None:
-    """Without one, a version of years ago may be picked."""
-    for recipe in RECIPES.values():
-        assert all(">=" in each or "==" in each for each in recipe.requirements)
+@pytest.mark.accepts("S27")
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("uv", ["/usr/bin/uv", None])
+def test_every_file_has_the_hash_that_the_lock_says(
+    name: str, uv: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With uv as with pip, and in the version that it says is its own."""
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(shutil, "which", lambda _: uv)
+    recipe = RECIPES[name]
+    commands = environments.commands(recipe, tmp_path, "python3")
+    assert commands[0][0] == (uv or "python3")
+    assert commands[-1][-3:] == ("--require-hashes", "--requirement", str(recipe.lock))
+    assert f"\n{recipe.distribution}==" in recipe.lock.read_text()
 
 
 def test_where_they_are(tmp_path: Path) -> None:
@@ -45,18 +56,18 @@ async def test_one_that_is_not_there_is_missed(name: str, tmp_path: Path) -> Non
 async def test_one_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With nothing in it, so that nobody has to be asked for it; what fails says so."""
     said: list[str] = []
-    folder, none = tmp_path / "none", Recipe((), "pip", "0 MB")
+    folder, none = tmp_path / "none", Recipe(tmp_path / "none.lock", "pip", "0 MB")
     monkeypatch.setattr(environments, "RECIPES", {"none": none})
 
     def commands(*_: object) -> list[tuple[str, ...]]:
         return [(sys.executable, "-m", "venv", "--without-pip", str(folder))]
 
-    monkeypatch.setattr(environments, "_commands", commands)
+    monkeypatch.setattr(environments, "commands", commands)
     with pytest.raises(AdapterError, match="has failed with exit code 1"):
         await environments.install("none", folder, say=said.append)
     assert environments.installed(folder) is None, "it has no pip"
-    (folder / environments.DONE).write_bytes(msgspec.json.encode(Installed("1.0", ())))
-    assert environments.installed(folder) == Installed("1.0", ())
+    (folder / environments.DONE).write_bytes(msgspec.json.encode(Installed("1.0")))
+    assert environments.installed(folder) == Installed("1.0")
     environments.check("none", folder)
     assert "0 MB" in said[0]
 

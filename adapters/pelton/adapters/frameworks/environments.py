@@ -1,6 +1,8 @@
 """Environments of frameworks that cannot live beside others: made by `pelton adapters install`.
 
-Each is a virtual environment in a folder of its own, whole once `DONE` is in it.
+Each is a virtual environment in a folder of its own, whole once `DONE` is in it. What is in it, and
+the hash of every file of it, says a lock that comes with pelton: `make lock` writes them, from the
+group of the framework's name in `pyproject.toml`.
 """
 
 from __future__ import annotations
@@ -29,24 +31,20 @@ TIME: Final = 1800.0
 """Seconds that an installation may take."""
 
 
+LOCKS: Final = Path(__file__).with_name("locks")
+
+
 class Recipe(NamedTuple):
-    """What is installed for a framework, and the distribution whose version is its own.
+    """A framework's lock, the distribution whose version is its own, and what it takes."""
 
-    Every requirement has a lower bound: without one, a version of years ago may be picked.
-    """
-
-    requirements: tuple[str, ...]
+    lock: Path
     distribution: str
     size: str
 
 
 RECIPES: Final[Mapping[str, Recipe]] = {
-    "crewai": Recipe(("crewai>=1.15,<2",), "crewai", "850 MB"),
-    "hermes": Recipe(
-        ("hermes-agent>=0.19,<1", "agent-client-protocol==0.9.0", "aiohttp>=3.13"),
-        "hermes-agent",
-        "150 MB",
-    ),
+    "crewai": Recipe(LOCKS / "crewai.lock", "crewai", "850 MB"),
+    "hermes": Recipe(LOCKS / "hermes.lock", "hermes-agent", "150 MB"),
 }
 """The frameworks with environments of their own."""
 
@@ -55,7 +53,6 @@ class Installed(msgspec.Struct, frozen=True):
     """What `DONE` says."""
 
     version: str
-    requirements: tuple[str, ...]
 
 
 def root(environ: Mapping[str, str]) -> Path:
@@ -110,27 +107,29 @@ async def install(
     recipe = RECIPES[name]
     (folder / DONE).unlink(missing_ok=True)
     say(f"Installing {name} into {folder} (about {recipe.size}) …")
-    for command in _commands(recipe, folder, python):
+    for command in commands(recipe, folder, python):
         await _run(name, command)
     asking = f"from importlib.metadata import version; print(version({recipe.distribution!r}))"
     version = await _run(name, [program(folder, "python"), "-c", asking])
-    found = Installed(version.strip(), recipe.requirements)
+    found = Installed(version.strip())
     (folder / DONE).write_bytes(msgspec.json.encode(found))
     return found
 
 
-def _commands(recipe: Recipe, folder: Path, python: str) -> Sequence[Sequence[str]]:
+def commands(recipe: Recipe, folder: Path, python: str) -> Sequence[Sequence[str]]:
+    """Return the commands that make an environment: with uv if that is there, and pip if not."""
     beside = Path(sys.executable).with_name("uv")
     uv = str(beside) if beside.exists() else shutil.which("uv")
     own = program(folder, "python")
+    locked = ("--require-hashes", "--requirement", str(recipe.lock))
     if uv is not None:
         return (
             (uv, "venv", "--allow-existing", "--python", python, str(folder)),
-            (uv, "pip", "install", "--upgrade", "--python", own, *recipe.requirements),
+            (uv, "pip", "install", "--python", own, *locked),
         )
     return (
         (python, "-m", "venv", str(folder)),
-        (own, "-m", "pip", "install", "--upgrade", *recipe.requirements),
+        (own, "-m", "pip", "install", *locked),
     )
 
 
