@@ -1,5 +1,6 @@
 # One image for every part: `pelton serve bridge`, `pelton serve executor module:name`, …, and the
-# nats-server that came with the package. Built in stages; what builds stays behind.
+# nats-server that came with the package. Built in stages, by BuildKit, which makes only those that
+# are asked for; what builds stays behind.
 #
 #   docker build --tag pelton .                     the image
 #   docker build --tag pelton-langgraph --build-arg EXTRAS=langgraph .
@@ -20,14 +21,16 @@ WORKDIR /src
 ENV PYTHONDONTWRITEBYTECODE=1 UV_LINK_MODE=copy UV_NO_CACHE=1
 # Every file that is installed has the hash that the lock says. All extras but claude, which is large.
 COPY pyproject.toml requirements.lock requirements-claude.lock ./
+RUN if [ -n "${EXTRAS}" ]; then echo "${EXTRAS}"; else \
+      sed -n '/^\[project.optional-dependencies\]/,/^$/s/^\([a-z][a-z0-9-]*\) = .*/\1/p' pyproject.toml \
+      | grep -vx claude; fi > /tmp/extras
 RUN python -m venv --without-pip /opt/pelton \
  && sed -n '/^uv==/,/# via/p' requirements.lock > /tmp/uv.lock \
  && python -m pip install --no-cache-dir --require-hashes -r /tmp/uv.lock \
  && uv pip install --system --require-hashes --group build --constraint requirements.lock \
  && uv pip install --python /opt/pelton/bin/python --compile-bytecode --require-hashes \
       -r pyproject.toml --constraint requirements.lock --constraint requirements-claude.lock \
-      $(if [ -z "${EXTRAS}" ]; then sed -n '/^\[project.optional-dependencies\]/,/^$/s/^\([a-z][a-z-]*\) = .*/\1/p' \
-      pyproject.toml | grep -vx claude | sed 's/^/--extra /'; else printf -- '--extra %s ' ${EXTRAS}; fi)
+      $(printf -- '--extra %s ' $(cat /tmp/extras))
 COPY README.md LICENSE ./
 COPY events events
 COPY projections projections
@@ -35,7 +38,7 @@ COPY runtime runtime
 COPY adapters adapters
 RUN python -m hatchling build -t wheel -d /tmp/wheel \
  && uv pip install --python /opt/pelton/bin/python --compile-bytecode --no-deps /tmp/wheel/*.whl \
- && /opt/pelton/bin/python -m pelton.adapters.cli.installed ${EXTRAS}
+ && /opt/pelton/bin/python -m pelton.adapters.cli.installed $(cat /tmp/extras)
 
 FROM build AS test
 RUN uv pip install --python /opt/pelton/bin/python --require-hashes -r requirements.lock

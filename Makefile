@@ -179,13 +179,16 @@ lock: $(VENV)/.ready
 	@if command -v npm >/dev/null; then for name in codex gemini; do npm $(if $(UPGRADE),update,install) \
 		--prefix deploy/programs/$$name --package-lock-only --ignore-scripts --no-audit --no-fund --loglevel error; done; fi
 
-## image: build the container image `pelton`, or that of an adapter: ADAPTER=langgraph
+## image: build the container image `pelton`, or that of adapters: ADAPTER=langgraph, ADAPTER="codex mcp"
+PROGRAM := $(filter codex gemini,$(ADAPTER))
+ISOLATED := $(filter crewai hermes,$(ADAPTER))
 image:
-	@case "$(ADAPTER)" in \
-		codex|gemini) what="--target program --build-arg PROGRAM=$(ADAPTER)"; extras=gateway;; \
-		crewai|hermes) what="--target isolated --build-arg FRAMEWORK=$(ADAPTER)"; extras=gateway;; \
-		*) what=; extras="$(ADAPTER)";; \
-		esac; docker build --tag pelton$(addprefix -,$(ADAPTER)) $$what --build-arg EXTRAS="$$extras" .
+	@$(if $(word 2,$(PROGRAM) $(ISOLATED)),echo 'each has an image of its own: $(PROGRAM) $(ISOLATED)' >&2; exit 2)
+	@docker build --tag "$$(echo pelton $(ADAPTER) | tr ' ' -)" \
+		$(if $(PROGRAM),--target program --build-arg PROGRAM=$(PROGRAM)) \
+		$(if $(ISOLATED),--target isolated --build-arg FRAMEWORK=$(ISOLATED)) \
+		--build-arg EXTRAS="$(strip $(filter-out $(PROGRAM) $(ISOLATED),$(ADAPTER)) \
+		$(if $(PROGRAM)$(ISOLATED),gateway))" .
 
 ## test-image: run the tests inside the image, as its user and without a network: PYTEST_ARGS=tests/contract
 test-image:
