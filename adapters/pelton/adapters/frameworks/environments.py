@@ -125,7 +125,7 @@ def commands(recipe: Recipe, folder: Path, python: str) -> Sequence[Sequence[str
     if uv is not None:
         return (
             (uv, "venv", "--allow-existing", "--python", python, str(folder)),
-            (uv, "pip", "install", "--python", own, *locked),
+            (uv, "pip", "install", "--compile-bytecode", "--python", own, *locked),
         )
     return (
         (python, "-m", "venv", str(folder)),
