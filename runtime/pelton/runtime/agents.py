@@ -277,9 +277,20 @@ def function_of(reference: str) -> Callable[..., Any]:
     return cast("Callable[..., Any]", found)
 
 
-def _module(place: str, reference: str) -> object:
+def importable(module: str) -> bool:
+    """Tell whether there is such a module, beside the user or installed."""
+    _reach()
+    return importlib.util.find_spec(module) is not None
+
+
+def _reach() -> None:
+    """Let an agent beside the user be imported, as with python -m."""
     if "" not in sys.path:
-        sys.path.insert(0, "")  # an agent beside the user, as with python -m
+        sys.path.insert(0, "")
+
+
+def _module(place: str, reference: str) -> object:
+    _reach()
     try:
         return importlib.import_module(place)
     except ModuleNotFoundError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,8 @@ from pelton.adapters.cli.equip import equipped, played
 from pelton.adapters.cli.plugins import outfit_of
 from pelton.adapters.cli.preflight import NotReady, look, prepared
 from pelton.adapters.cli.references import load_agent
+from pelton.adapters.frameworks import environments
+from pelton.adapters.frameworks.contract import AdapterError
 from pelton.events.a2a import text_of
 from pelton.events.errors import InvalidInput
 from pelton.events.events import FailureClass
@@ -250,7 +253,9 @@ async def test_all_that_an_agent_needs_is_there(folder: Path) -> None:
         ('adapter = "code.py"\nenvironment = ["KEY", "B"]', "environment", ("wrong", "KEY, B are")),
         ('adapter = "code.py"\nprompts = ["no.md"]', "prompt no.md", ("wrong", "No such file")),
         ('adapter = "code.py"\nprompts = ["empty.md"]', "prompts", ("warn", "says nothing")),
-        ('adapter = "cli:./no-such-program"', "adapter", ("wrong", "there is no program")),
+        ('adapter = "cli:./no-such-program"', "adapter", ("wrong", "No such file or directory")),
+        ('adapter = "acp:./no-such-program"', "adapter", ("wrong", "No such file or directory")),
+        ('adapter = "worker:./plain.txt"', "adapter", ("wrong", "Permission denied")),
         ('adapter = "cli:./plain.txt"', "adapter", ("wrong", "Permission denied")),
         ('adapter = "cli:./answer.sh"', "adapter", ("wrong", "/no/such/shell: No such file")),
         ('adapter = "broken.py"', "agent", ("wrong", "No module named 'no_such_package'")),
@@ -274,6 +279,31 @@ async def test_what_is_missing_is_found_with_what_the_system_says(
     assert checks[name].state == finding[0]
     assert finding[1] in checks[name].says
     assert checks[name].remedy
+
+
+@pytest.mark.accepts("AS-69")
+@pytest.mark.parametrize(
+    ("adapter", "remedy"),
+    [
+        ("codex", "npm install --global @openai/codex"),
+        ("acp:gemini --acp", "npm install --global @google/gemini-cli"),
+        ("crewai:mine:crew", "pelton adapters install crewai"),
+        ("hermes:any", "pelton adapters install hermes"),
+        ("worker:no-such", "install it"),
+    ],
+)
+async def test_what_is_not_installed_is_found_with_what_installs_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, adapter: str, remedy: str
+) -> None:
+    monkeypatch.setenv("PATH", str(folder))
+    environ = {environments.VARIABLE: str(folder)}
+    agent, checks = await looked(folder, f'adapter = "{adapter}"', environ)
+    assert checks["adapter"].remedy == remedy
+    assert remedy not in checks["adapter"].says
+    assert agent is not None
+    with pytest.raises(AdapterError, match=re.escape(remedy)):
+        async with agent.opened():
+            pass
 
 
 @pytest.mark.accepts("AS-69")

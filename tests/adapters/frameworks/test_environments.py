@@ -12,7 +12,7 @@ import pytest
 
 from pelton.adapters.frameworks import environments
 from pelton.adapters.frameworks.catalogue import catalogue
-from pelton.adapters.frameworks.contract import AdapterError
+from pelton.adapters.frameworks.contract import AdapterError, Health
 from pelton.adapters.frameworks.crewai import CrewAIAdapter
 from pelton.adapters.frameworks.environments import RECIPES, Installed, Recipe
 from pelton.adapters.frameworks.hermes import HermesAdapter
@@ -48,9 +48,16 @@ async def test_one_that_is_not_there_is_missed(name: str, tmp_path: Path) -> Non
         if name == "crewai"
         else HermesAdapter("http://127.0.0.1", "any", environment=tmp_path)
     )
-    assert not (await adapter.health()).ok
-    with pytest.raises(AdapterError, match=f"run pelton adapters install {name}"):
+    missing = f"{name} is not installed in {str(tmp_path)!r}"
+    assert await adapter.health() == Health(
+        ok=False, detail=missing, fix=f"pelton adapters install {name}"
+    )
+    with pytest.raises(AdapterError, match=f"{name} is not installed in"):
         await adapter.start()
+    (tmp_path / environments.DONE).write_bytes(msgspec.json.encode(Installed("1.0")))
+    health = await adapter.health()
+    assert "bin/python': No such file" in health.detail, "the Python that it was made with is gone"
+    assert health.fix == f"pelton adapters install {name}"
 
 
 async def test_one_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +75,7 @@ async def test_one_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert environments.installed(folder) is None, "it has no pip"
     (folder / environments.DONE).write_bytes(msgspec.json.encode(Installed("1.0")))
     assert environments.installed(folder) == Installed("1.0")
-    environments.check("none", folder)
+    assert (await environments.look("none", folder)).ok
     assert "0 MB" in said[0]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pelton.adapters.cli.references import load_agent
+from pelton.adapters.cli.references import kind_of, load_agent
 from pelton.adapters.frameworks.model import Endpoint, reference
 from pelton.events.a2a import TaskState, text_of
 from pelton.events.errors import InvalidInput
@@ -93,9 +93,21 @@ async def test_a_command_that_reads(log: JetStreamLog) -> None:
         ("crewai::crew", "write crewai:module:name"),
         ("crewai:my:crew?asks=pay", "no option is called 'asks'"),
         ("hermes:", "write hermes:MODEL"),
-        ("cli:agent", "there is no module 'cli'"),
+        ("crewai:crew", "write crewai:module:name"),
     ],
 )
 def test_what_leads_nowhere_says_so(reference: str, says: str) -> None:
     with pytest.raises(InvalidInput, match=says):
         load_agent(reference)
+
+
+@pytest.mark.parametrize("reference", ["cli:agent", "codex:o3", "claude:opus", "hermes:any"])
+def test_a_word_is_a_model_or_a_program_unless_there_is_a_module_of_that_name(
+    reference: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind, _, name = reference.partition(":")
+    assert kind_of(reference) == kind
+    (tmp_path / f"{kind}.py").write_text(f"async def {name}(turn: object) -> str: ...\n")
+    monkeypatch.chdir(tmp_path)
+    assert kind_of(reference) == ""
+    assert kind_of(f"{reference} {name}") == kind

@@ -11,7 +11,7 @@ from typing import Final
 from pelton.adapters.cli import agent_files
 from pelton.events.errors import InvalidInput
 from pelton.runtime import agent_file
-from pelton.runtime.agents import Agent, load
+from pelton.runtime.agents import Agent, importable, load
 from pelton.runtime.settings import Settings, as_environment
 
 KINDS: Final[Mapping[str, tuple[str, str]]] = {
@@ -59,11 +59,15 @@ def load_agent(reference: str, environ: Mapping[str, str] = os.environ) -> Agent
 
 
 def kind_of(reference: str) -> str:
-    """Return the kind of agent that a reference names, or nothing if it is plain code."""
+    """Return the kind of agent that a reference names, or nothing if it is plain code.
+
+    A module may be called like a kind: if there is one, `kind:name` names what is in it.
+    """
     kind, _, rest = reference.partition(":")
     kind = kind.partition("+")[0]
-    # A module may be called like a kind.
-    return kind if kind in KINDS and not rest.isidentifier() else ""
+    if kind not in KINDS or (rest.isidentifier() and importable(kind)):
+        return ""
+    return kind
 
 
 def loader_of(reference: str) -> Callable[..., Agent] | None:

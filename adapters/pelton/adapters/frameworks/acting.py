@@ -5,13 +5,13 @@ What such an agent does in a turn is a `Performance`; how one is spoken with say
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
-from pelton.adapters.frameworks.contract import AdapterError, Capability, Health, SessionLost
+from pelton.adapters.frameworks import programs
+from pelton.adapters.frameworks.contract import Capability, Health, SessionLost, assured
 from pelton.adapters.frameworks.conversation import Conversation, Spoken, ToolCall, told
 from pelton.adapters.frameworks.performance import Event, Performance, Performer
 from pelton.adapters.frameworks.processes import Processes
@@ -106,16 +106,12 @@ class ActingAdapter:
         Raises:
             AdapterError: there is no such program.
         """
-        health = await self.health()
-        if not health.ok:
-            raise AdapterError(health.detail)
+        assured(await self.health())
         await self.processes.start()
 
     async def health(self) -> Health:
         """Look for the program."""
-        if shutil.which(self.command[0], path=self.more.get("PATH")) is None:
-            return Health(ok=False, detail=f"there is no program {self.command[0]!r}: install it")
-        return Health(ok=True)
+        return await programs.look(self.command[0], self.more.get("PATH"))
 
     def here(self, turn: Turn) -> bool:  # noqa: ARG002
         """Return True: all of it is in the log; a process that is kept is no more than quick."""

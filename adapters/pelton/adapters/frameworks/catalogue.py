@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Final, NamedTuple
 
 from pelton.adapters.frameworks import environments
+from pelton.adapters.frameworks.programs import INSTALLED_BY
 
 
 class Entry(NamedTuple):
@@ -34,10 +35,7 @@ _HERE: Final = (
 _APART: Final = (("crewai:module:name", "crewai"), ("hermes", "hermes"))
 """Adapters whose framework has an environment of its own, by the name of that."""
 
-_PROGRAMS: Final = (
-    ("acp:gemini --acp", "gemini", "npm install --global @google/gemini-cli"),
-    ("codex", "codex", "npm install --global @openai/codex"),
-)
+_PROGRAMS: Final = (("acp:gemini --acp", "gemini"), ("codex", "codex"))
 """Adapters that run programs."""
 
 _FREE: Final = ("cli:PROGRAM ARGUMENT…", "worker:PROGRAM ARGUMENT…", "acp:PROGRAM ARGUMENT…")
@@ -55,6 +53,6 @@ def catalogue() -> Iterator[Entry]:
         found = environments.installed(environments.root(os.environ) / name)
         needs = "" if found else f"pelton adapters install {name}"
         yield Entry(reference, found.version if found else "", needs)
-    for reference, name, remedy in _PROGRAMS:
-        yield Entry(reference, "", "" if shutil.which(name) else remedy)
+    for reference, name in _PROGRAMS:
+        yield Entry(reference, "", "" if shutil.which(name) else INSTALLED_BY[name])
     yield from (Entry(reference, "", "") for reference in _FREE)

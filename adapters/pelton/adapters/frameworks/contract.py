@@ -52,6 +52,16 @@ class AdapterError(PeltonError):
     kind: ClassVar[FailureClass] = FailureClass.DEPENDENCY
 
 
+def assured(health: Health) -> None:
+    """Go on only if it is well.
+
+    Raises:
+        AdapterError: it is not.
+    """
+    if not health.ok:
+        raise AdapterError(f"{health.detail} ({health.fix})" if health.fix else health.detail)
+
+
 class SessionBroken(AgentError):
     """The framework's session is not to be gone on with: the next attempt begins another one."""
 

@@ -17,7 +17,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from pelton.adapters.frameworks.contract import AdapterError
+from pelton.adapters.frameworks import programs
+from pelton.adapters.frameworks.contract import AdapterError, Health
 from pelton.adapters.frameworks.processes import environment
 from pelton.events.errors import InvalidInput
 
@@ -76,16 +77,12 @@ def installed(folder: Path) -> Installed | None:
         return None
 
 
-def check(name: str, folder: Path) -> None:
-    """Look whether an environment is there.
-
-    Raises:
-        AdapterError: it is not, or not whole.
-    """
-    if installed(folder) is None:
-        raise AdapterError(
-            f"{name} is not installed in {str(folder)!r}: run pelton adapters install {name}"
-        )
+async def look(name: str, folder: Path) -> Health:
+    """Look whether an environment is there and whole, and its Python would be run."""
+    found = Health(ok=False, detail=f"{name} is not installed in {str(folder)!r}")
+    if installed(folder) is not None:
+        found = await programs.look(program(folder, "python"))
+    return found if found.ok else found._replace(fix=f"pelton adapters install {name}")
 
 
 async def install(

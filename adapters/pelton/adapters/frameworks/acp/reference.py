@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 from pelton.adapters.frameworks.acp.adapter import AcpAdapter
 from pelton.adapters.frameworks.acting import given, words_of
+from pelton.adapters.frameworks.programs import command_of
 from pelton.adapters.frameworks.serving import as_agent
-from pelton.events.errors import InvalidInput
 from pelton.runtime.agents import Agent, slug
 
 
@@ -22,12 +21,9 @@ def load(reference: str, *, folder: Path | None = None, **_options: object) -> A
     Raises:
         InvalidInput: this is no such reference.
     """
-    head, _, line = reference.partition(":")
+    head = reference.partition(":")[0]
     words = words_of(head, reference)
-    try:
-        command = shlex.split(line)
-    except ValueError as error:
-        raise InvalidInput(f"{reference!r}: {error}") from error
+    command = command_of(reference, folder)
     adapter = AcpAdapter(command, directory=str(folder) if folder else None, **given(words))
     program = Path(command[0]).stem
     return as_agent(adapter, name=slug(program), description=f"The coding agent {program}.")

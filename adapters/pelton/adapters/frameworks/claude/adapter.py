@@ -22,11 +22,12 @@ from typing import Any, Final
 
 import msgspec
 
+from pelton.adapters.frameworks import programs
 from pelton.adapters.frameworks.claude import launcher
 from pelton.adapters.frameworks.claude.program import Program
 from pelton.adapters.frameworks.claude.session import Session
 from pelton.adapters.frameworks.claude.transcript import REBUILT, made_of
-from pelton.adapters.frameworks.contract import AdapterError, Capability, Health
+from pelton.adapters.frameworks.contract import Capability, Health, assured
 from pelton.adapters.frameworks.conversation import of
 from pelton.adapters.frameworks.model.tools import Tool
 from pelton.adapters.frameworks.processes import Processes, environment
@@ -96,19 +97,16 @@ class ClaudeAdapter:
         Raises:
             AdapterError: it is not installed, or has no program.
         """
-        health = await self.health()
-        if not health.ok:
-            raise AdapterError(health.detail)
+        assured(await self.health())
         self.sdk = import_module("claude_agent_sdk")
         await self.processes.start()
 
     async def health(self) -> Health:
         """Look for the SDK and the program."""
         if find_spec("claude_agent_sdk") is None:
-            return Health(ok=False, detail="it needs more: pip install 'pelton[claude]'")
-        if not self.program:
-            return Health(ok=False, detail="there is no program claude: install it, or name it")
-        return Health(ok=True)
+            detail, fix = "claude-agent-sdk is not installed", "pip install 'pelton[claude]'"
+            return Health(ok=False, detail=detail, fix=fix)
+        return await programs.look(self.program or self._program or "claude")
 
     @property
     def program(self) -> str:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
@@ -14,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import structlog
 
+from pelton.adapters.frameworks import programs
 from pelton.adapters.frameworks.cli.dialects import DIALECTS
-from pelton.adapters.frameworks.contract import AdapterError, AgentDied, Capability, Health
+from pelton.adapters.frameworks.contract import AgentDied, Capability, Health, assured
 from pelton.adapters.frameworks.conversation import Conversation, Spoken, told
 from pelton.adapters.frameworks.processes import Process, Processes
 from pelton.adapters.frameworks.speech import Speech
@@ -89,23 +87,14 @@ class CliAdapter:
         Raises:
             AdapterError: there is no such program.
         """
-        health = await self.health()
-        if not health.ok:
-            raise AdapterError(f"{health.detail}: {health.fix}")
+        assured(await self.health())
         await self.processes.start()
         if self.tools is not None:
             await self.tools.start()
 
     async def health(self) -> Health:
         """Look for the program, and whether the system would run it."""
-        program = self.command[0]
-        found = shutil.which(program, path=self.more.get("PATH"))
-        if found is not None:
-            return await asyncio.to_thread(_interpreted, found)
-        if await asyncio.to_thread(Path(program).is_file):
-            reason = os.strerror(errno.EACCES)
-            return Health(ok=False, detail=f"{program!r}: {reason}", fix="let it be executable")
-        return Health(ok=False, detail=f"there is no program {program!r}", fix="install it")
+        return await programs.look(self.command[0], self.more.get("PATH"))
 
     def here(self, turn: Turn) -> bool:  # noqa: ARG002
         """Return True: all of it is in the log."""
@@ -229,21 +218,6 @@ class _Session:
         except ValueError as error:  # so says the standard library of a line that is too long
             raise AgentError("The command has printed a line that is too long.") from error
         return "".join(said) if whole is None else whole, failed
-
-
-def _interpreted(program: str) -> Health:
-    """Look whether what the first line of a script names is there."""
-    try:
-        with Path(program).open("rb") as file:
-            line = file.readline(256)
-    except OSError:  # it may be run by who may not read it
-        return Health(ok=True)
-    words = line[2:].split() if line.startswith(b"#!") else []
-    interpreter = words[0].decode(errors="replace") if words else ""
-    if not interpreter or Path(interpreter).exists():
-        return Health(ok=True)
-    reason = os.strerror(errno.ENOENT)
-    return Health(ok=False, detail=f"{program!r}: {interpreter}: {reason}", fix="install that")
 
 
 async def _tail(stream: asyncio.StreamReader) -> str:

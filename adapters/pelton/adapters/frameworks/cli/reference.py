@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pelton.adapters.frameworks.cli.adapter import CliAdapter
+from pelton.adapters.frameworks.programs import command_of
 from pelton.adapters.frameworks.serving import as_agent
 from pelton.events.errors import InvalidInput
 from pelton.runtime.agents import Agent, slug
@@ -26,12 +26,8 @@ def load(reference: str, *, folder: Path | None = None, **_options: object) -> A
     Raises:
         InvalidInput: this is no such reference.
     """
-    head, _, line = reference.partition(":")
+    head = reference.partition(":")[0]
     words = head.split("+")[1:]
-    try:
-        command = shlex.split(line)
-    except ValueError as error:
-        raise InvalidInput(f"{reference!r}: {error}") from error
     dialects = [word for word in words if word not in ("again", "mcp")]
     if len(dialects) > 1:
         raise InvalidInput(f"{reference!r}: a command speaks one dialect")
@@ -43,8 +39,7 @@ def load(reference: str, *, folder: Path | None = None, **_options: object) -> A
             raise InvalidInput(f"{reference!r} needs more: pip install 'pelton[mcp]'") from error
 
         tools = TurnServer()
-    if folder is not None and command and "/" in command[0]:
-        command[0] = str(folder / command[0])
+    command = command_of(reference, folder)
     adapter = CliAdapter(
         command,
         dialect="".join(dialects),

@@ -56,7 +56,6 @@ class CrewAIAdapter(WorkerAdapter):
         Raises:
             AdapterError: CrewAI is not installed, or what is named is not there.
         """
-        environments.check("crewai", self.environment)
         self._storage = tempfile.TemporaryDirectory(prefix="pelton-crewai-")
         self.more["CREWAI_STORAGE_DIR"] = self._storage.name
         try:
@@ -67,11 +66,8 @@ class CrewAIAdapter(WorkerAdapter):
 
     async def health(self) -> Health:
         """Return whether its environment is there, and it was started."""
-        if environments.installed(self.environment) is None:
-            return Health(
-                ok=False, detail="crewai is not installed: pelton adapters install crewai"
-            )
-        return await super().health()
+        found = await environments.look("crewai", self.environment)
+        return await super().health() if found.ok else found
 
     async def stop(self) -> None:
         """End every process, and delete what CrewAI has kept."""

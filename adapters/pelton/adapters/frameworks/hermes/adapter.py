@@ -58,19 +58,7 @@ class HermesAdapter(AcpAdapter):
         config = msgspec.json.encode({"model": told, "approvals": asks})
         return {"config.yaml": config.decode()}  # JSON is YAML
 
-    async def start(self) -> None:
-        """Start what sees to the end of its processes.
-
-        Raises:
-            AdapterError: Hermes is not installed.
-        """
-        environments.check("hermes", self.environment)
-        await super().start()
-
     async def health(self) -> Health:
         """Return whether its environment is there."""
-        if environments.installed(self.environment) is None:
-            return Health(
-                ok=False, detail="hermes is not installed: pelton adapters install hermes"
-            )
-        return await super().health()
+        found = await environments.look("hermes", self.environment)
+        return await super().health() if found.ok else found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -10,7 +9,14 @@ from typing import Any, Final
 
 import msgspec
 
-from pelton.adapters.frameworks.contract import AdapterError, AgentDied, Capability, Health
+from pelton.adapters.frameworks import programs
+from pelton.adapters.frameworks.contract import (
+    AdapterError,
+    AgentDied,
+    Capability,
+    Health,
+    assured,
+)
 from pelton.adapters.frameworks.conversation import Conversation, told
 from pelton.adapters.frameworks.processes import Processes
 from pelton.adapters.frameworks.rpc import Peer, Refused
@@ -69,6 +75,7 @@ class WorkerAdapter:
         Raises:
             AdapterError: it cannot; the text is the worker's.
         """
+        assured(await self.health())
         await self.processes.start()
         try:
             worker = await self._launched()
@@ -80,9 +87,7 @@ class WorkerAdapter:
 
     async def health(self) -> Health:
         """Look for the program."""
-        if shutil.which(self.command[0], path=self.more.get("PATH")) is None:
-            return Health(ok=False, detail=f"there is no program {self.command[0]!r}: install it")
-        return Health(ok=True)
+        return await programs.look(self.command[0], self.more.get("PATH"))
 
     def here(self, turn: Turn) -> bool:  # noqa: ARG002
         """Return True: all of it is in the log."""
