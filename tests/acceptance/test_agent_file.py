@@ -75,6 +75,21 @@ def test_a_start_that_fails_is_kept_in_the_words_of_the_system(folder: Path, nat
     assert "preflight failed: " in pelton("agents", cwd=folder, **given).stdout
 
 
+@pytest.mark.accepts("AS-69")
+def test_what_cannot_be_started_is_never_ready(folder: Path, nats_url: str) -> None:
+    """Its program is there, as its preflight finds, and ends before it says anything."""
+    given = {"PELTON_NATS_URL": nats_url, "PELTON_NATS_PROFILE": "relaxed"}
+    (folder / "agent.toml").write_text('name = "quitter"\nadapter = "worker:./quit.sh"')
+    (folder / "quit.sh").write_text("#!/bin/sh\necho no more paper >&2\nexit 3\n")
+    (folder / "quit.sh").chmod(0o755)
+    done = pelton("run", "agent.toml", cwd=folder, **given)
+    assert (done.returncode, done.stdout) == (1, "")
+    [shown] = json.loads(pelton("agents", "--json", cwd=folder, **given).stdout)["agents"]
+    error = shown["lastError"]
+    assert (error["stage"], error["kind"]) == ("adapter", "dependency-unavailable")
+    assert "no more paper" in error["detail"]
+
+
 @pytest.mark.accepts("AS-61")
 def test_it_runs_against_a_server_and_ends_in_order(folder: Path, nats_url: str) -> None:
     given = {"PELTON_NATS_URL": nats_url, "PELTON_NATS_PROFILE": "relaxed", "VOICE": "loud"}

@@ -138,12 +138,17 @@ async def executor(settings: Settings, stop: Stop, anew: Anew, ready: Ready) -> 
         async with asyncio.TaskGroup() as group:
             running = group.create_task(serving.run(budget=settings.executor.stop_within))
             watching = group.create_task(_stop_executor(serving.stop, stop))
-            announcing = group.create_task(serving.ready.wait())
-            announcing.add_done_callback(lambda _: ready({"executor": serving.id, **facts}))
+            saying = partial(ready, {"executor": serving.id, **facts})
+            announcing = group.create_task(_announce(serving.ready, saying))
             following = group.create_task(served.follow(serving, anew.asked, watch=anew.watch))
             await running
             for each in (watching, announcing, following):
                 each.cancel()
+
+
+async def _announce(ready: asyncio.Event, say: Callable[[], None]) -> None:
+    await ready.wait()
+    say()
 
 
 async def _stop_executor(end: Callable[[], None], stop: Stop) -> None:
