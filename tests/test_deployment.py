@@ -606,13 +606,25 @@ def test_an_image_of_a_program_runs_it_as_a_user_without_rights(program: str) ->
 
 
 @pytest.mark.accepts("AS-68")
-@pytest.mark.parametrize("framework", sorted(RECIPES))
-def test_an_image_of_an_isolated_framework_has_it(framework: str) -> None:
-    line = "pelton adapters list --json && id -u"
-    said = in_image(f"pelton-{framework}", "sh", "-c", line)
+@pytest.mark.parametrize(
+    ("framework", "module"), [("crewai", "crewai"), ("hermes", "acp_adapter.entry")]
+)
+def test_an_image_of_an_isolated_framework_loads_it(framework: str, module: str) -> None:
+    python = f"/opt/adapters/{framework}/bin/python"
+    line = f"{python} -c 'import {module}' && id -u && pelton adapters list --json"
+    said = in_image(
+        f"pelton-{framework}",
+        "sh",
+        "-c",
+        line,
+        options=("--tmpfs", "/tmp", "--tmpfs", "/data:uid=10001"),
+    )
 
-    assert f'"{framework}"' in "".join(said)
-    assert said[-1] == "10001"
+    assert said[0] == "10001"
+    listed = json.loads(" ".join(said[1:]))
+    [entry] = [each for each in listed if each["reference"].partition(":")[0] == framework]
+    assert entry["version"]
+    assert not entry["needs"]
 
 
 @pytest.mark.accepts("AS-68")
