@@ -124,7 +124,15 @@ class Route:
             await self._diverge(number, question, other)
             await self._say_again(other, self._way.models.recorded[other], client)
             return
-        call = Call(self._way, question, client, key=f"{STEP}:{key}")
+        async with Call(self._way, question, client, key=f"{STEP}:{key}") as call:
+            await self._make(call, question, key)
+
+    async def _make(self, call: Call, question: Question, key: str) -> None:
+        """Make a call, as a step. The client has the end of the answer once that is stored.
+
+        What the agent does then is nothing that the log would have to know of first, as what an
+        agent in this process does is; and who has lost the turn to another executor cannot store.
+        """
         try:
             await self._way.models.turn.step(
                 STEP,
@@ -141,7 +149,7 @@ class Route:
             await call.fail(error.failure)
             return
         self.failure = None
-        await self._way.models.recorder.flush()  # before the client acts upon it
+        await self._way.models.recorder.flush()
         await call.finish()
 
     def _recorded(self, key: str) -> Step | None:
