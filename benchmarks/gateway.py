@@ -2,9 +2,12 @@
 
 An agent asks a scripted model, by turns directly and through the gateway of its executor, with a
 conversation that grows by two messages each time; answers are streamed in twenty pieces: as a model
-says them, one after the other, and all at once, where nothing is done while the model thinks. What
-is added is the median of through the gateway less that of directly. On a machine that others use,
-what it takes of the processor is the figure that stands still.
+says them, one after the other, and all at once, where nothing is done while the model thinks. Agent
+and model are programs of their own (`gateway_ends`), as they are elsewhere: what is added is that
+of the executor and the log alone. It is the median of through the gateway less that of directly. On
+a machine that others use, what it takes of the executor's processor is the figure that stands
+still; how long the log takes to store is told beside it, since two appends of a call are waited
+for.
 """
 
 from __future__ import annotations
@@ -12,15 +15,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import aiohttp
+import msgspec
 import uvloop
 
+from benchmarks.gateway_ends import Times
 from pelton.adapters.gateway.server import Gateway
 from pelton.events.a2a import Message, Part, Role
 from pelton.runtime.agents import agent
@@ -29,68 +35,83 @@ from pelton.runtime.executor import Executor
 from pelton.runtime.gateway_settings import GatewaySettings
 from pelton.runtime.jetstream.log import JetStreamLog
 from pelton.runtime.jetstream.profiles import DURABLE, RELAXED, Profile
+from pelton.runtime.observer import Unobserved
 from pelton.runtime.server import EmbeddedServer
 from pelton.runtime.turn import Turn
-from pelton.testing.models import ScriptedModel, say
 from tests.runtime.clients import Client
 
 GOAL = 2.0  # ms added to a call
-PATH = "/v1/messages"
 PACE = 0.003  # seconds between pieces, as a quick model says them
+_LIMIT = 300.0  # seconds for a round
 
 
-class Times(NamedTuple):
-    """How long calls took to their first byte and to their end, and of the processor, in ms."""
+class Appends(Unobserved):
+    """Hears how long the log takes, in ms."""
 
-    first: list[float]
-    whole: list[float]
-    cpu: list[float]
+    def __init__(self) -> None:
+        self.took: list[float] = []
 
-
-async def ask(client: aiohttp.ClientSession, url: str, messages: list[Any], times: Times) -> None:
-    """Ask once, and note how long it takes."""
-    body = {"model": "scripted", "stream": True, "max_tokens": 99, "messages": messages}
-    began, spent = time.perf_counter(), time.process_time()
-    async with client.post(url + PATH, json=body) as response:
-        assert response.status == 200, await response.text()
-        await response.content.readany()
-        times.first.append((time.perf_counter() - began) * 1_000)
-        await response.content.read()
-    times.whole.append((time.perf_counter() - began) * 1_000)
-    times.cpu.append((time.process_time() - spent) * 1_000)
+    def appended(self, seconds: float, how: str) -> None:
+        """Hear of an append."""
+        if how == "stored":
+            self.took.append(seconds * 1_000)
 
 
-async def measure(profile: Profile, calls: int, pace: float = 0.0) -> tuple[Times, Times]:
-    """Return the times of calls directly, and through the gateway."""
-    direct, through, done = Times([], [], []), Times([], [], []), asyncio.Event()
-    words = "what was said before, and is said again in every question that follows it " * 8
+class Measured(NamedTuple):
+    """The times of calls directly and through the gateway, and what a call took of the executor."""
 
-    async def asking(turn: Turn, url: str) -> None:
-        assert turn.models is not None
-        messages: list[Any] = []
-        async with turn.models.route() as route, aiohttp.ClientSession() as client:
-            for number in range(calls):
-                messages += [
-                    {"role": "user", "content": f"{number}: {words}"},
-                    {"role": "assistant", "content": f"{number}: {words}"},
-                ]
-                ways = [(url, direct), (route.url("anthropic"), through)]
-                for way, times in ways[:: 1 if number % 2 else -1]:
-                    await ask(client, way, messages, times)
+    direct: Times
+    through: Times
+    cpu: float
+    append: float
 
-    async with ScriptedModel(lambda _: say("word " * 20, delay=pace)) as model:
+
+@asynccontextmanager
+async def end(*arguments: str) -> AsyncGenerator[asyncio.StreamReader]:
+    """Run one end of the calls for the duration of the block, and give what it prints."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.gateway_ends", *arguments),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        yield process.stdout
+    finally:
+        process.stdin.close()  # which tells it to end
+        await process.wait()
+
+
+async def measure(profile: Profile, calls: int, pace: float) -> Measured:
+    """Return what calls take directly, and through the gateway."""
+    found = asyncio.get_running_loop().create_future()
+    heard = Appends()
+    async with asyncio.timeout(_LIMIT), end("model", str(pace)) as model:
+        url = (await model.readline()).decode().strip()
+
+        async def asking(turn: Turn) -> None:
+            assert turn.models is not None
+            async with turn.models.route() as route:
+                heard.took.clear()
+                began = time.process_time()
+                async with end("agent", url, route.url("anthropic"), str(calls)) as asked:
+                    direct, through = msgspec.json.decode(
+                        await asked.readline(), type=tuple[Times, Times]
+                    )
+                cpu = (time.process_time() - began) * 1_000 / calls
+                found.set_result(Measured(direct, through, cpu, statistics.median(heard.took)))
 
         @agent(name="asker")
         async def asker(turn: Turn) -> str:
-            await turn.step("run", lambda: asking(turn, model.url), idempotent=True)
-            done.set()
+            await turn.step("run", asking, turn, idempotent=True)
             return "done"
 
-        environ = {"ANTHROPIC_API_KEY": "none", "ANTHROPIC_BASE_URL": model.url}
+        environ = {"ANTHROPIC_API_KEY": "none", "ANTHROPIC_BASE_URL": url}
         with tempfile.TemporaryDirectory(prefix="bench-gateway-") as data:
             async with (
                 EmbeddedServer(Path(data), profile=profile) as server,
-                JetStreamLog.open(server.url, profile=profile) as log,
+                JetStreamLog.open(server.url, profile=profile, observer=heard) as log,
                 Gateway(GatewaySettings(), environ=environ) as gateway,
             ):
                 executor = Executor(log, [asker], world=RealWorld(), gateway=gateway)
@@ -99,11 +120,11 @@ async def measure(profile: Profile, calls: int, pace: float = 0.0) -> tuple[Time
                 said = Message(message_id="go", role=Role.USER, parts=(Part(text="go"),))
                 client = Client(log, "asker")
                 context, task = await client.send("", message=said)
-                await done.wait()  # who follows the log meanwhile would be counted
+                result: Measured = await found  # who follows the log meanwhile would be counted
                 await client.settled(context, task)
                 executor.stop()
                 await running
-    return direct, through
+    return result
 
 
 def show(name: str, direct: Sequence[float], through: Sequence[float]) -> float:
@@ -123,12 +144,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for profile in (RELAXED, DURABLE):
         for how, pace in (("paced", PACE), ("at once", 0.0)):
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                direct, through = runner.run(measure(profile, given.calls, pace))
+                found = runner.run(measure(profile, given.calls, pace))
             name = f"{profile.name}, {how}"
-            show(f"{name}: to the first byte", direct.first, through.first)
-            show(f"{name}: of the processor", direct.cpu, through.cpu)
-            added = show(f"{name}: to the end", direct.whole, through.whole)
-            print(f"  {'within' if added <= GOAL else 'above'} {GOAL:g} ms")
+            show(f"{name}: to the first byte", found.direct.first, found.through.first)
+            added = show(f"{name}: to the end", found.direct.whole, found.through.whole)
+            print(
+                f"  {'within' if added <= GOAL else 'above'} {GOAL:g} ms; of the executor's"
+                f" processor {found.cpu:.2f}, an append {found.append:.2f}"
+            )
 
 
 if __name__ == "__main__":

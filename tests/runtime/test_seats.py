@@ -32,7 +32,7 @@ class Life:
         self.running, self.go, self.closed = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     @asynccontextmanager
-    async def opened(self) -> AsyncGenerator[None]:
+    async def opened(self, _: object) -> AsyncGenerator[None]:
         self.open += 1
         yield
         self.open -= 1
@@ -87,7 +87,7 @@ async def test_what_cannot_be_opened_takes_nobodys_place(log: JetStreamLog) -> N
     old = Life("old")
 
     @asynccontextmanager
-    async def broken() -> AsyncGenerator[None]:
+    async def broken(_: object) -> AsyncGenerator[None]:
         raise InvalidInput("no such program")
         yield
 

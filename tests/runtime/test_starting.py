@@ -55,7 +55,7 @@ def starting(*failures: Exception) -> Agent:
     left = [*failures]
 
     @asynccontextmanager
-    async def opened() -> AsyncGenerator[None]:
+    async def opened(_: object) -> AsyncGenerator[None]:
         if left:
             raise left.pop(0)
         yield

@@ -85,8 +85,7 @@ They are never changed, or the thing would be another one. All others are conten
 
 _ROUNDS: Final = 3  # a secret that begins where another one ends is seen once that is gone
 _NESTED: Final = (dict, list, tuple)
-_KEPT: Final = 256  # so many texts are known to be clean
-_KEPT_LENGTH: Final = 2048
+_KEPT: Final = 512 * 1024  # so many letters of texts are known to be clean
 _SHORTEST: Final = 12  # no shorter text holds a secret that is known by how it is written
 _BEFORE: Final = 64  # so far before what a screen finds, its kinds may begin
 _LONGEST_NAME: Final = 64
@@ -170,6 +169,7 @@ class Redactor:
         self._allow = tuple(_compiled("allow", pattern) for pattern in allow)
         self._clean: set[str] = set()
         """Texts without secrets that were looked at lately: each comes by several times."""
+        self._kept = 0
 
     def text(self, text: str) -> str:
         """Return a text without its secrets; the same object if it has none."""
@@ -182,9 +182,11 @@ class Redactor:
             text = replaced(text, spans)
         else:
             return text
-        if len(text) <= _KEPT_LENGTH:
-            if len(self._clean) >= _KEPT:
+        if len(text) <= _KEPT:
+            self._kept += len(text)
+            if self._kept > _KEPT:
                 self._clean.clear()
+                self._kept = len(text)
             self._clean.add(text)
         return text
 

@@ -26,6 +26,7 @@ from pelton.runtime.slots import check_times
 
 if TYPE_CHECKING:
     from pelton.runtime.equipment_settings import EquipmentSettings
+    from pelton.runtime.model_gateway import ModelGateway
     from pelton.runtime.outfit import Outfit
     from pelton.runtime.turn import Turn
 
@@ -100,11 +101,12 @@ class Agent:
     `schedules` are those that its code asks for; `initial` is what it is told once, when a life of
     it begins; `options` is JSON that its turns get (`Turn.options`), such as its model and prompt;
     `team` is whose memory it shares, if its code names one. `outfit` gives what an attempt goes by
-    that begins now; without, that is `outfit.STANDARD`. An executor enters what `opened`
-    returns before it serves the agent, and leaves it when no turn of its runs any more: what the
-    agent needs as long as it is served. `health` looks whether that is to be had. `checked` says
-    that all it needs was looked for before it was loaded, as its file says (`agent_file`).
-    `equipment` is what its file says that it goes by: whoever runs it makes an outfit of that.
+    that begins now; without, that is `outfit.STANDARD`. An executor enters what `opened` returns
+    for its gateway to models, before it serves the agent, and leaves it when no turn of its runs
+    any more: what the agent needs as long as it is served. `health` looks whether that is to be
+    had. `checked` says that all it needs was looked for before it was loaded, as its file says
+    (`agent_file`). `equipment` is what its file says that it goes by: whoever runs it makes an
+    outfit of that.
     """
 
     profile: AgentProfile
@@ -114,7 +116,7 @@ class Agent:
     initial: str = ""
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     team: str = ""
-    opened: Callable[[], AbstractAsyncContextManager[object]] = nullcontext
+    opened: Callable[[ModelGateway | None], AbstractAsyncContextManager[object]] = nullcontext
     health: Callable[[], Awaitable[Health]] = well
     checked: bool = False
     outfit: Callable[[], Outfit] | None = None

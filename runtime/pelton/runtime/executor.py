@@ -122,7 +122,7 @@ class Executor:
         observer: Observer = UNOBSERVED,
     ) -> None:
         self._log, self._world = log, world
-        self._seats = Seats(agents, self._used)
+        self._seats = Seats(agents, self._used, gateway)
         self._tenant, self._capacity, self._patience = tenant, capacity, patience
         self._works: dict[str, InHand] = {}
         self._tasks: set[asyncio.Task[None]] = set()

@@ -18,26 +18,15 @@ if TYPE_CHECKING:
     from pelton.runtime.turn import Turn
 
 
-class ModelRoute(Protocol):
-    """The way to models of one attempt of a turn, while its agent runs.
+class ModelDoor(Protocol):
+    """Where a process asks its models, from its start on: it leads on while a route is open.
 
-    `token` is what its client shows in the place of a provider's key. `failure` is why its last
-    call came to nothing, if it did: it says better what has become of an agent than that does.
+    `token` is what it shows in the place of a provider's key, and what opens the route.
     """
 
     @property
     def token(self) -> str:
         """What a client of it has in the place of a key."""
-        ...
-
-    @property
-    def failure(self) -> AgentError | None:
-        """Why its last call came to nothing."""
-        ...
-
-    @property
-    def asked(self) -> bool:
-        """Whether anything was asked through it, so that what that took is counted."""
         ...
 
     def leads_to(self, provider: str) -> bool:
@@ -59,8 +48,30 @@ class ModelRoute(Protocol):
         ...
 
 
+class ModelRoute(ModelDoor, Protocol):
+    """The way to models of one attempt of a turn, while its agent runs.
+
+    `failure` is why its last call came to nothing, if it did: it says better what has become of an
+    agent than that does.
+    """
+
+    @property
+    def failure(self) -> AgentError | None:
+        """Why its last call came to nothing."""
+        ...
+
+    @property
+    def asked(self) -> bool:
+        """Whether anything was asked through it, so that what that took is counted."""
+        ...
+
+
 class ModelGateway(Protocol):
     """What an executor has, if its agents' calls of models are to go through it."""
+
+    async def door(self) -> ModelDoor:
+        """Return where a process is to ask its models that is started before it has a turn."""
+        ...
 
     def route(
         self, models: Models, *, anew: bool, token: str

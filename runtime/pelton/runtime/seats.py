@@ -14,14 +14,24 @@ import structlog
 
 from pelton.events.errors import InvalidInput
 from pelton.runtime.agents import Agent
+from pelton.runtime.model_gateway import ModelGateway
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class Seats:
-    """The agents of an executor. `used` says whether a context in hand still goes by an agent."""
+    """The agents of an executor. `used` says whether a context in hand still goes by an agent.
 
-    def __init__(self, agents: Sequence[Agent], used: Callable[[Agent], bool]) -> None:
+    `gateway` is the executor's, to models.
+    """
+
+    def __init__(
+        self,
+        agents: Sequence[Agent],
+        used: Callable[[Agent], bool],
+        gateway: ModelGateway | None,
+    ) -> None:
+        self._gateway = gateway
         self._agents = {agent.name: agent for agent in agents}
         self._used = used
         self._open: dict[str, AsyncExitStack] = {}
@@ -38,7 +48,7 @@ class Seats:
 
     async def open(self, agent: Agent) -> None:
         """Enter what an agent needs as long as it is served."""
-        self._open[agent.name] = await _opened(agent)
+        self._open[agent.name] = await self._opened(agent)
 
     async def succeed(self, agent: Agent) -> None:
         """Let an agent take the place of the one of its name, for whatever begins from now on.
@@ -52,7 +62,7 @@ class Seats:
         if before is None:
             raise InvalidInput(f"no agent {agent.name!r} is served here: it takes a restart")
         if agent.opened is not before.opened:
-            opened = await _opened(agent)
+            opened = await self._opened(agent)
             self._leaving.append((before, self._open[agent.name]))
             self._open[agent.name] = opened
         self._agents[agent.name] = agent
@@ -69,6 +79,11 @@ class Seats:
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 
+    async def _opened(self, agent: Agent) -> AsyncExitStack:
+        stack = AsyncExitStack()
+        await stack.enter_async_context(agent.opened(self._gateway))
+        return stack
+
     async def aclose(self) -> None:
         """Close all that is open."""
         if self._closing:
@@ -78,12 +93,6 @@ class Seats:
         async with AsyncExitStack() as all_:  # the last that was opened first
             for opened in self._open.values():
                 all_.push_async_callback(opened.aclose)
-
-
-async def _opened(agent: Agent) -> AsyncExitStack:
-    stack = AsyncExitStack()
-    await stack.enter_async_context(agent.opened())
-    return stack
 
 
 async def _closed(agent: Agent, opened: AsyncExitStack) -> None:

@@ -386,7 +386,7 @@ class Steps:
             self._recorder.emit(StepCompleted(task_id=task_id, key=key, result=value))
         if at_once:
             await self._recorder.flush()
-        return its_own(value)
+        return msgspec.json.decode(data)  # its own: whatever the agent does with it, that stays
 
     def _again(
         self, failure: Failure, failures: int, retry: Retry | None, *, idempotent: bool

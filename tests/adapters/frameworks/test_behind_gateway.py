@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,8 +16,10 @@ import pytest
 from pelton.adapters.frameworks.acp import AcpAdapter
 from pelton.adapters.frameworks.codex import CodexAdapter
 from pelton.adapters.frameworks.contract import Adapter
+from pelton.adapters.frameworks.crewai import CrewAIAdapter
 from pelton.adapters.frameworks.hermes import HermesAdapter
 from pelton.adapters.frameworks.serving import as_agent
+from pelton.adapters.frameworks.worker import WorkerAdapter
 from pelton.adapters.gateway.server import Gateway
 from pelton.events.a2a import TaskState, text_of
 from pelton.events.events import FailureClass, StepCompleted, UsageReported
@@ -25,7 +30,7 @@ from pelton.testing.models import ScriptedModel, call, say
 from tests.adapters.frameworks.kits import FRAMEWORKS, KITS
 from tests.runtime.clients import Client, failure_in, only, serving
 
-NAMES = pytest.mark.parametrize("name", ["acp", "codex"])
+NAMES = pytest.mark.parametrize("name", ["acp", "codex", "worker"])
 KEY = "key-of-the-provider"
 
 
@@ -68,6 +73,72 @@ async def test_a_process_that_is_kept_goes_on_asking_through_it(
     assert len(used) == 3, "and counted once"
 
 
+WORKER = """
+import json, os, urllib.error, urllib.request
+from pelton_worker import serve
+
+def ask():
+    body = {"model": "scripted", "messages": [{"role": "user", "content": "hi"}]}
+    url = os.environ["OPENAI_BASE_URL"] + "/chat/completions"
+    head = {"content-type": "application/json"}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), head)):
+            return 200
+    except urllib.error.HTTPError as error:
+        return error.code
+
+at_first = ask()
+
+async def agent(turn):
+    found = await turn.step("ask", ask)
+    return json.dumps([at_first, found, os.environ["OPENAI_API_KEY"]])
+
+serve(agent)
+"""
+
+
+async def test_a_worker_has_no_key_and_asks_only_while_it_has_a_turn(
+    model: ScriptedModel, log: JetStreamLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process is started before it has one; what it asks in any step is counted."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("A_COPY", KEY)
+    (tmp_path / "worker.py").write_text(WORKER)
+    adapter = WorkerAdapter([sys.executable, "worker.py"], directory=str(tmp_path))
+    environ = {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": f"{model.url}/v1"}
+    model.script(say("yes"), say("yes"))
+    async with (
+        Gateway(GatewaySettings(), environ=environ) as gateway,
+        serving(log, as_agent(adapter, name="worker"), gateway=gateway),
+    ):
+        client = Client(log, "worker")
+        told, used = list[Any](), list[Any]()
+        for _ in range(2):
+            context, task = await client.send("go")
+            ended = await client.settled(context, task, within=20)
+            told.append(json.loads(text_of(only(ended).parts)))
+            events = await client.events(context)
+            used.append([each for each in events if isinstance(each, UsageReported)])
+    assert [each[:2] for each in told] == [[403, 200], [403, 200]]
+    assert told[0] == told[1], "one process, with one token"
+    assert KEY not in told[0]
+    assert {each.headers["authorization"] for each in model.asked} == {f"Bearer {KEY}"}
+    assert [len(each) for each in used] == [1, 1]
+
+
+async def test_why_a_workers_model_has_failed_is_the_gateways_word(
+    model: ScriptedModel, log: JetStreamLog
+) -> None:
+    """The worker says of 403 that it is not authorised; there is no price of its model."""
+    async with served("worker", log, model, task_cost=1.0) as client:
+        context, task = await client.send("2 + 3?")
+        await client.settled(context, task, within=30)
+        events = await client.events(context)
+    failure = failure_in(events)
+    assert (failure.kind, len(model.asked)) == (FailureClass.POLICY, 0)
+    assert "no price of 'scripted'" in failure.message
+
+
 def _gemini() -> Adapter:
     command = ("gemini", "--acp", "--model", "gemini-2.5-flash")
     return AcpAdapter(command, name="gemini", auth="gemini-api-key")
@@ -77,12 +148,18 @@ def _codex() -> Adapter:
     return CodexAdapter(thread={"model": "scripted", "sandbox": "read-only"})
 
 
+def _crewai() -> Adapter:
+    isolated = str(Path(__file__).with_name("isolated"))
+    return CrewAIAdapter("crew:led", directory=isolated, more={"TEST_MODEL": "http://127.0.0.1:1"})
+
+
 def _hermes() -> Adapter:
     return HermesAdapter("http://127.0.0.1:1/v1", "scripted", key="another", routed=True)
 
 
 @pytest.mark.parametrize(
-    ("name", "make"), [("codex", _codex), ("gemini", _gemini), ("hermes", _hermes)]
+    ("name", "make"),
+    [("codex", _codex), ("crewai", _crewai), ("gemini", _gemini), ("hermes", _hermes)],
 )
 async def test_programs_as_they_are_go_where_they_are_led(
     name: str, make: Callable[[], Adapter], model: ScriptedModel, log: JetStreamLog

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -45,6 +46,7 @@ def check(
 
 
 async def _checks(described: Described, settings: Settings) -> tuple[Check, ...]:
+    from pelton.adapters.cli.detours import models
     from pelton.adapters.cli.preflight import look, times
     from pelton.adapters.cli.references import environ_of
     from pelton.runtime.clock import RealWorld
@@ -52,7 +54,8 @@ async def _checks(described: Described, settings: Settings) -> tuple[Check, ...]
 
     agent, checks = await look(described, environ_of(settings))
     if agent is not None:
-        checks = (*checks, *times(agent, RealWorld()))
+        led = models(described.reference, settings.gateway, os.environ)
+        checks = (*checks, *times(agent, RealWorld()), *([] if led is None else [led]))
     return (*checks, disk(settings.directory), await _server(settings))
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from pelton.events.errors import PeltonError
 from pelton.events.events import FailureClass
@@ -20,6 +20,7 @@ from pelton.events.session import SessionReason
 from pelton.runtime.agents import Health as Health  # noqa: PLC0414  what an adapter says
 from pelton.runtime.failures import AgentError
 from pelton.runtime.guard import CallDenied
+from pelton.runtime.model_gateway import ModelGateway
 from pelton.runtime.sessions import Opening
 from pelton.runtime.turn import Turn
 
@@ -174,4 +175,13 @@ class Adapter(Protocol):
 
     async def stop(self) -> None:
         """End all that it has started; nothing may be left."""
+        ...
+
+
+@runtime_checkable
+class Led(Protocol):
+    """An adapter that starts processes before they have a turn, and without a provider's key."""
+
+    def led(self, gateway: ModelGateway | None) -> None:
+        """Learn where they are to ask their models, before `start`."""
         ...

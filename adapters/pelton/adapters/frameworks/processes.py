@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from pelton.adapters.frameworks import reaper
-from pelton.runtime.model_gateway import ModelRoute
+from pelton.runtime.model_gateway import ModelDoor
 
 LINE: Final = 16 * 1024 * 1024
 """The longest line that a process may print, in bytes."""
@@ -31,7 +31,7 @@ _BEGIN: Final = ("/bin/sh", "-c", f'read -r go && export {reaper.MARK}=$$ && exe
 """Runs a command once a line has come, and never if none does."""
 
 
-def environment(more: Mapping[str, str], route: ModelRoute | None = None) -> dict[str, str]:
+def environment(more: Mapping[str, str], route: ModelDoor | None = None) -> dict[str, str]:
     """Return the environment of an agent's process: this one's without our own, and `more`."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(_HIDDEN)}
     return (own if route is None else route.environment(own)) | dict(more)
@@ -115,7 +115,7 @@ class Processes:
         given: bytes | None = b"",
         more: Mapping[str, str] | None = None,
         directory: str | None = None,
-        route: ModelRoute | None = None,
+        route: ModelDoor | None = None,
     ) -> AsyncGenerator[Process]:
         """Run a command for the duration of the block; what of it is left then is ended.
 

@@ -17,7 +17,7 @@ from pelton.adapters.frameworks.contract import AgentDied
 from pelton.adapters.frameworks.processes import Process, Processes
 from pelton.events.events import FailureClass
 from pelton.runtime.failures import AgentError
-from pelton.runtime.model_gateway import ModelRoute
+from pelton.runtime.model_gateway import ModelDoor
 
 Json = dict[str, Any]
 
@@ -103,7 +103,7 @@ class Peer:
         *,
         more: Mapping[str, str] | None = None,
         directory: str | None = None,
-        route: ModelRoute | None = None,
+        route: ModelDoor | None = None,
     ) -> AsyncGenerator[Peer]:
         """Run a command for the duration of the block, and speak with it."""
         async with processes.run(

@@ -10,12 +10,19 @@ from typing import Final
 
 import structlog
 
-from pelton.adapters.frameworks.contract import Adapter, AdapterError, Session, SessionBroken
+from pelton.adapters.frameworks.contract import (
+    Adapter,
+    AdapterError,
+    Led,
+    Session,
+    SessionBroken,
+)
 from pelton.events.card import AgentSkill
 from pelton.events.errors import PeltonError
 from pelton.events.events import FailureClass
 from pelton.events.retries import Retry
 from pelton.runtime.agents import DEFAULT, Agent, Terms, agent
+from pelton.runtime.model_gateway import ModelGateway
 from pelton.runtime.turn import Turn
 
 START: Final = 60.0
@@ -60,7 +67,9 @@ def as_agent(
             raise
 
     @asynccontextmanager
-    async def opened() -> AsyncGenerator[None]:
+    async def opened(gateway: ModelGateway | None) -> AsyncGenerator[None]:
+        if isinstance(adapter, Led):
+            adapter.led(gateway)
         try:
             async with asyncio.timeout(START):
                 await adapter.start()

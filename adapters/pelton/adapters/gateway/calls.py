@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, Self
 
 import aiohttp
 import msgspec
@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from pelton.adapters.frameworks.providers import failure_kind
 from pelton.adapters.gateway.answer import Kept, Reading, counts_only
-from pelton.adapters.gateway.dialects import Tokens, error_of
+from pelton.adapters.gateway.dialects import Json, Tokens, error_of
 from pelton.adapters.gateway.keeping import Keeping
 from pelton.adapters.gateway.question import Question
 from pelton.adapters.gateway.upstream import Upstream, asked
@@ -67,15 +67,31 @@ class Way(NamedTuple):
 
 
 class Call:
-    """A call that is made, as the step with that key."""
+    """A call that is made, as the step with that key; `async with` it.
+
+    What is asked is kept meanwhile, from the beginning on: nobody waits for that while the step is
+    stored, and the model thinks.
+    """
 
     def __init__(self, way: Way, question: Question, client: Client, *, key: str) -> None:
         self._way, self._question, self._client = way, question, client
         self._key = key
+        self._keeping: asyncio.Future[Json] | None = None
         self._provider = question.dialect.provider.name
         self._held: list[bytes] = []
         self._answered = False
         self._reading: Reading | None = None
+
+    async def __aenter__(self) -> Self:
+        """Begin to keep what is asked."""
+        self._keeping = asyncio.ensure_future(self._way.keeping.question(self._question))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Keep no more: who needed it has been told what has failed of it."""
+        assert self._keeping is not None
+        self._keeping.cancel()
+        await asyncio.gather(self._keeping, return_exceptions=True)
 
     async def made(self, _: str) -> Kept:
         """Ask the provider, and return what is recorded of its answer; this runs as a step.
@@ -85,11 +101,11 @@ class Call:
         Raises:
             AgentError: there is no answer; the kind tells why.
         """
-        way, question = self._way, self._question
+        way, question, keeping = self._way, self._question, self._keeping
+        assert keeping is not None, "entered before it is made"
         await way.models.turn.reach(way.upstreams[self._provider].url)
         clock = asyncio.get_running_loop().time
         began = clock()
-        keeping = asyncio.ensure_future(way.keeping.question(question))
         try:
             async with asked(way.client, way.upstreams[self._provider], question) as response:
                 kept = await self._pass_on(response)
@@ -97,8 +113,6 @@ class Call:
             way.keeping.recorded(question, self._key)
             return kept
         finally:
-            keeping.cancel()
-            await asyncio.gather(keeping, return_exceptions=True)  # who failed it has been told
             self._count(clock() - began)
 
     async def finish(self) -> None:

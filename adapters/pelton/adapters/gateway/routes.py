@@ -18,7 +18,8 @@ import structlog
 
 from pelton.adapters.gateway.answer import Kept
 from pelton.adapters.gateway.calls import Call, Client, Way
-from pelton.adapters.gateway.dialects import error_of, provider_of
+from pelton.adapters.gateway.dialects import error_of
+from pelton.adapters.gateway.doors import Door
 from pelton.adapters.gateway.question import Part, Question
 from pelton.events.errors import PeltonError
 from pelton.events.retries import NEVER
@@ -37,17 +38,17 @@ DIVERGENCE: Final = "divergence"
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
-class Route:
+class Route(Door):
     """See `runtime.model_gateway.ModelRoute`.
 
-    `host` is the URL of the gateway. With `anew` the agent goes through all of its calls again: one
+    With `anew` the agent goes through all of its calls again: one
     that it has not made before is served what the one in its place was answered.
     """
 
     def __init__(self, way: Way, *, token: str, host: str, anew: bool) -> None:
-        self.token: Final = token
+        super().__init__(way.upstreams, token=token, host=host)
         self.failure: AgentError | None = None
-        self._way, self._host = way, host
+        self._way = way
         self._context = copy_context()
         self._asked: Counter[str] = Counter()
         self._calls: set[asyncio.Task[None]] = set()
@@ -59,21 +60,6 @@ class Route:
         self._order = answered if anew else []
         self._served: set[str] = set()
 
-    def url(self, provider: str) -> str:
-        """Return the base URL of a provider."""
-        return f"{self._host}/t/{self.token}/{provider}{provider_of(provider).root}"
-
-    def environment(self, own: Mapping[str, str]) -> dict[str, str]:
-        """Return an environment that leads an agent's process here, and has no provider's key."""
-        upstreams = self._way.upstreams.values()
-        keys = {each.key.reveal() for each in upstreams} - {""}
-        found = {name: value for name, value in own.items() if value not in keys}
-        for provider in (each.provider for each in upstreams):
-            for hidden in (*provider.keys, *provider.more):
-                found.pop(hidden, None)
-            found |= {provider.base: self.url(provider.name), provider.keys[0]: self.token}
-        return found
-
     @property
     def known(self) -> Mapping[bytes, Part]:
         """The parts of questions that are kept; see `Question`."""
@@ -83,10 +69,6 @@ class Route:
     def asked(self) -> bool:
         """Whether anything was asked through it."""
         return bool(self._number)
-
-    def leads_to(self, provider: str) -> bool:
-        """Whether there is a way to a provider."""
-        return provider in self._way.upstreams
 
     def run(self, question: Question, client: Client) -> asyncio.Task[None]:
         """Answer a question; whoever cancels the task breaks the call off."""
@@ -124,7 +106,15 @@ class Route:
             await self._diverge(number, question, other)
             await self._say_again(other, self._way.models.recorded[other], client)
             return
-        call = Call(self._way, question, client, key=f"{STEP}:{key}")
+        async with Call(self._way, question, client, key=f"{STEP}:{key}") as call:
+            await self._make(call, question, key)
+
+    async def _make(self, call: Call, question: Question, key: str) -> None:
+        """Make a call, as a step. The client has the end of the answer once that is stored.
+
+        What the agent does then is nothing that the log would have to know of first, as what an
+        agent in this process does is; and who has lost the turn to another executor cannot store.
+        """
         try:
             await self._way.models.turn.step(
                 STEP,
@@ -141,7 +131,7 @@ class Route:
             await call.fail(error.failure)
             return
         self.failure = None
-        await self._way.models.recorder.flush()  # before the client acts upon it
+        await self._way.models.recorder.flush()
         await call.finish()
 
     def _recorded(self, key: str) -> Step | None:

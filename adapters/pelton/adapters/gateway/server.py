@@ -20,6 +20,7 @@ from pelton.adapters.a2a.errors import HttpError, fault_of
 from pelton.adapters.a2a.guard import Guard, read_body
 from pelton.adapters.gateway.calls import LONGEST, Way
 from pelton.adapters.gateway.dialects import PROVIDERS, dialect_of, error_of
+from pelton.adapters.gateway.doors import Door
 from pelton.adapters.gateway.keeping import Keeping
 from pelton.adapters.gateway.question import Question
 from pelton.adapters.gateway.routes import Route, refuse
@@ -49,6 +50,11 @@ class Gateway:
     def providers(self) -> tuple[str, ...]:
         """The providers that it leads to."""
         return tuple(self._upstreams)
+
+    async def door(self) -> Door:
+        """Return a door for a process; it leads on while a route is open by its token."""
+        await self._started()
+        return Door(self._upstreams, token=secrets.token_urlsafe(32), host=self._server.url)
 
     @asynccontextmanager
     async def route(self, models: Models, *, anew: bool, token: str) -> AsyncGenerator[Route]:

@@ -43,6 +43,12 @@ agent: Any = crewai.Agent(
 )
 
 
+def led() -> Any:
+    """Make one whose model is where the environment says, with a key from there."""
+    away = crewai.LLM(model="openai/gpt-4o-mini", max_retries=0, stream=True)
+    return crewai.Agent(role="led", goal="pass", backstory="You are a test.", llm=away)
+
+
 def crew() -> Any:
     """Make a crew of two, one after the other; the second one answers."""
     first = crewai.Agent(role="first", goal="think", backstory="You think.", llm=llm, tools=[add])

@@ -14,6 +14,7 @@ import structlog
 from pelton.adapters.frameworks.claude.calls import Call, Calls, failed, shown
 from pelton.adapters.frameworks.claude.program import SERVER, Program
 from pelton.adapters.frameworks.claude.transcript import Line, Run, blocks
+from pelton.adapters.frameworks.cli.dialects import claude_took
 from pelton.adapters.frameworks.contract import AgentDied, SessionLost
 from pelton.adapters.frameworks.conversation import ToolCall
 from pelton.adapters.frameworks.model.tools import Tool
@@ -128,6 +129,9 @@ class Claude:
             raise self._withheld
         if result is None:
             raise AgentDied
+        took = claude_took({"usage": result.usage, "modelUsage": result.model_usage})
+        if took is not None and (route is None or not route.asked):  # else it is counted by calls
+            self._turn.usage(**took._asdict())
         return self._ended(result, route)
 
     async def _said(self, message: Any) -> None:

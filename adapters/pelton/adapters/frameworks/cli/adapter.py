@@ -20,7 +20,7 @@ from pelton.adapters.frameworks.speech import Speech
 from pelton.events.errors import InvalidInput
 from pelton.events.events import FailureClass
 from pelton.runtime.failures import AgentError
-from pelton.runtime.model_gateway import opened
+from pelton.runtime.model_gateway import ModelRoute, opened
 from pelton.runtime.sessions import Opening
 from pelton.runtime.turn import Turn
 
@@ -174,7 +174,7 @@ class _Session:
             self._process = process
             complaining = asyncio.create_task(_tail(process.stderr), name="stderr")
             try:
-                text, failed = await self._read(turn, process, speech)
+                text, failed = await self._read(turn, process, speech, route)
                 code = await process.wait()
             finally:
                 self._process = None
@@ -197,10 +197,13 @@ class _Session:
         tools = self._adapter.tools
         return nullcontext(dict[str, str]()) if tools is None else tools.admit(turn)
 
-    async def _read(self, turn: Turn, process: Process, speech: Speech) -> tuple[str, str | None]:
+    async def _read(
+        self, turn: Turn, process: Process, speech: Speech, route: ModelRoute | None
+    ) -> tuple[str, str | None]:
         """Read to the end of the output; return the answer, and why it failed if it says so.
 
-        The ends of lines are said with what follows: the last one is no part of the answer.
+        The ends of lines are said with what follows: the last one is no part of the answer. What it
+        says that it took is counted, unless each of its calls was.
         """
         read, whole, failed = DIALECTS[self._adapter.dialect], None, None
         said, ends = list[str](), ""
@@ -215,6 +218,8 @@ class _Session:
                 await speech.say(body)
                 whole = whole if heard.whole is None else heard.whole
                 failed = failed if heard.failed is None else heard.failed
+                if heard.took is not None and (route is None or not route.asked):
+                    turn.usage(**heard.took._asdict())
         except ValueError as error:  # so says the standard library of a line that is too long
             raise AgentError("The command has printed a line that is too long.") from error
         return "".join(said) if whole is None else whole, failed

@@ -10,12 +10,25 @@ import msgspec
 Json = dict[str, Any]
 
 
+class Took(NamedTuple):
+    """What a command says that its calls of models have taken; the model only if it names one."""
+
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    model: str = ""
+
+
 class Heard(NamedTuple):
-    """What a line says: text that goes on, or the whole answer; or that it failed, and of what."""
+    """What a line says: text that goes on, or the whole answer; or that it failed, and of what.
+
+    `took` is what all has taken, where it tells that at its end.
+    """
 
     text: str = ""
     whole: str | None = None
     failed: str | None = None
+    took: Took | None = None
 
 
 Dialect = Callable[[bytes], Heard]
@@ -55,9 +68,10 @@ def _claude(value: Json) -> Heard:
         case {"type": "stream_event", "event": {"delta": {"type": "text_delta", "text": text}}}:
             return Heard(text=str(text))
         case {"type": "result", "is_error": True}:
-            return Heard(failed=str(value.get("result", value.get("subtype", ""))))
+            said = str(value.get("result", value.get("subtype", "")))
+            return Heard(failed=said, took=claude_took(value))
         case {"type": "result", "result": whole}:
-            return Heard(whole=str(whole))
+            return Heard(whole=str(whole), took=claude_took(value))
         case _:
             return Heard()
 
@@ -69,6 +83,8 @@ def _codex(value: Json) -> Heard:
             return Heard(whole=str(text))
         case {"type": "turn.failed", "error": {"message": message}}:
             return Heard(failed=str(message))
+        case {"type": "turn.completed"}:
+            return Heard(took=_took(value.get("usage"), "input_tokens", "cached_input_tokens"))
         case _:
             return Heard()
 
@@ -79,9 +95,41 @@ def _gemini(value: Json) -> Heard:
         case {"type": "message", "role": "assistant", "content": text}:
             return Heard(text=str(text))
         case {"type": "result", "status": "error"}:
-            return Heard(failed=str(value.get("error", "")))
+            return Heard(failed=str(value.get("error", "")), took=_gemini_took(value))
+        case {"type": "result"}:
+            return Heard(took=_gemini_took(value))
         case _:
             return Heard()
+
+
+def claude_took(value: Json) -> Took | None:
+    """Return what Claude Code says at the end that all has taken; of its models, if it was one."""
+    cached, models = "cache_read_input_tokens", value.get("modelUsage")
+    took = _took(value.get("usage"), "input_tokens", cached, "cache_creation_input_tokens", cached)
+    names = list(cast("Json", models)) if isinstance(models, dict) else []
+    return took._replace(model=names[0]) if took is not None and len(names) == 1 else took
+
+
+def _gemini_took(value: Json) -> Took | None:
+    return _took(value.get("stats"), "input_tokens", "cached")
+
+
+def _took(found: Any, read: str, cached: str, *beside: str) -> Took | None:
+    """Return counts by their names; what was read is `read` and what stands beside it."""
+    if not isinstance(found, dict):
+        return None
+    counts = cast("Json", found)
+    took = Took(
+        sum(_count(counts, name) for name in (read, *beside)),
+        _count(counts, "output_tokens"),
+        _count(counts, cached),
+    )
+    return took if any(took) else None
+
+
+def _count(counts: Json, name: str) -> int:
+    value = counts.get(name)
+    return value if isinstance(value, int) and value > 0 else 0
 
 
 DIALECTS: Final[Mapping[str, Dialect]] = {

@@ -24,6 +24,7 @@ from pelton.adapters.frameworks.worker import protocol
 from pelton.adapters.frameworks.worker.session import WorkerSession
 from pelton.events.errors import InvalidInput
 from pelton.events.retries import Retry
+from pelton.runtime.model_gateway import ModelDoor, ModelGateway
 from pelton.runtime.sessions import Opening
 from pelton.runtime.turn import Turn
 
@@ -40,7 +41,8 @@ class WorkerAdapter:
     A process has one turn at a time. It is kept for another turn when that has ended well, and
     ended otherwise; `keep` are kept at most. `retry` says how its idempotent steps are tried again
     (else by the class of the failure). It runs in `directory` with `more` in its environment, and
-    without any variable of pelton's.
+    without any variable of pelton's. What it asks of models goes through its executor's gateway, if
+    that has one.
     """
 
     capabilities: frozenset[Capability] = frozenset(Capability) - {
@@ -68,6 +70,11 @@ class WorkerAdapter:
         self.processes = Processes()
         self._idle: list[_Worker] = []
         self._running = False
+        self._gateway: ModelGateway | None = None
+
+    def led(self, gateway: ModelGateway | None) -> None:
+        """Have its processes ask their models through a gateway, as far as it leads to these."""
+        self._gateway = gateway
 
     async def start(self) -> None:
         """Start a process, which shows whether its agent can be had.
@@ -124,7 +131,14 @@ class WorkerAdapter:
             else:
                 await worker.stack.aclose()
 
-        return WorkerSession(worker.peer, conversation, shown, retry=self.retry, release=release)
+        return WorkerSession(
+            worker.peer,
+            conversation,
+            shown,
+            retry=self.retry,
+            token="" if worker.door is None else worker.door.token,
+            release=release,
+        )
 
     async def stop(self) -> None:
         """End every process."""
@@ -142,9 +156,16 @@ class WorkerAdapter:
         return await self._launched()
 
     async def _launched(self) -> _Worker:
+        door = None if self._gateway is None else await self._gateway.door()
         async with AsyncExitStack() as stack:
             peer = await stack.enter_async_context(
-                Peer.open(self.processes, self.command, more=self.more, directory=self.directory)
+                Peer.open(
+                    self.processes,
+                    self.command,
+                    more=self.more,
+                    directory=self.directory,
+                    route=door,
+                )
             )
             asked = {"protocol": protocol.VERSION, "agent": self.agent}
             try:
@@ -162,12 +183,18 @@ class WorkerAdapter:
                     f"{self.name}: it speaks version {started.protocol} of the protocol, and"
                     f" {protocol.VERSION} is spoken here"
                 )
-            return _Worker(peer, started, stack.pop_all())
+            return _Worker(peer, started, stack.pop_all(), door)
         raise AssertionError  # the block returns or raises
 
 
 class _Worker:
-    """A process that is ready for a turn; `stack` ends it."""
+    """A process that is ready for a turn; `stack` ends it, and `door` is where its models are."""
 
-    def __init__(self, peer: Peer, started: protocol.Started, stack: AsyncExitStack) -> None:
-        self.peer, self.started, self.stack = peer, started, stack
+    def __init__(
+        self,
+        peer: Peer,
+        started: protocol.Started,
+        stack: AsyncExitStack,
+        door: ModelDoor | None,
+    ) -> None:
+        self.peer, self.started, self.stack, self.door = peer, started, stack, door

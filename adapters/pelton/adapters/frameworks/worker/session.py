@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, TypeVar
 
 import msgspec
@@ -20,6 +21,7 @@ from pelton.events.retries import Retry
 from pelton.events.step import StepKind
 from pelton.runtime.failures import AgentError, NondeterminismError, RecordedError
 from pelton.runtime.guard import CallDenied
+from pelton.runtime.model_gateway import ModelRoute, opened
 from pelton.runtime.turn import Turn
 
 T = TypeVar("T")
@@ -30,7 +32,8 @@ logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 class WorkerSession:
     """The session of an attempt, and the ear of its worker.
 
-    `release` is told whether the worker may take another turn.
+    `token` is what the worker has for its models, if it has no key. `release` is told whether the
+    worker may take another turn.
     """
 
     def __init__(
@@ -40,10 +43,12 @@ class WorkerSession:
         told: protocol.Told,
         *,
         retry: Retry | None,
+        token: str,
         release: Callable[[bool], Awaitable[None]],
     ) -> None:
         self._peer, self._conversation, self._told = peer, conversation, told
-        self._retry, self._release = retry, release
+        self._retry, self._token, self._release = retry, token, release
+        self._route: ModelRoute | None = None
         self._turn: Turn
         self._speech: Speech
         self._last = ""
@@ -55,15 +60,8 @@ class WorkerSession:
         """Let the worker run the turn."""
         self._turn, self._speech = turn, Speech(turn)
         self._peer.ear = self
-        try:
-            found = await self._peer.call("turn", msgspec.to_builtins(self._told))
-            ended = msgspec.convert(found, protocol.Ended)
-        except Refused as error:
-            raise self._fault(error) from error
-        except msgspec.ValidationError as error:
-            raise AgentError(f"The worker's answer is none: {error}") from error
-        finally:
-            self._over.set()
+        async with self._way(turn) as self._route:
+            ended = await self._ended()
         if ended.answer and ended.answer != self._last:
             await self._speech.end(ended.answer)
         await self._speech.close()
@@ -72,6 +70,21 @@ class WorkerSession:
         self._conversation.new.append(Spoken("assistant", ended.answer or self._last))
         await self._conversation.keep()
         self._well = True
+
+    def _way(self, turn: Turn) -> AbstractAsyncContextManager[ModelRoute | None]:
+        """Open the way to its models, if it has not their keys."""
+        return opened(turn, anew=False, token=self._token) if self._token else nullcontext()
+
+    async def _ended(self) -> protocol.Ended:
+        try:
+            found = await self._peer.call("turn", msgspec.to_builtins(self._told))
+            return msgspec.convert(found, protocol.Ended)
+        except Refused as error:
+            raise self._fault(error) from error
+        except msgspec.ValidationError as error:
+            raise AgentError(f"The worker's answer is none: {error}") from error
+        finally:
+            self._over.set()
 
     async def cancel(self) -> None:
         """Tell the worker to stop, and wait until it has."""
@@ -90,7 +103,9 @@ class WorkerSession:
             case "say":
                 await self._speech.say(_read(params, protocol.Text).text)
             case "usage":
-                self._turn.usage(**msgspec.structs.asdict(_read(params, protocol.Usage)))
+                used = _read(params, protocol.Usage)
+                if self._route is None or not self._route.asked:  # else it is counted call by call
+                    self._turn.usage(**msgspec.structs.asdict(used))
             case "beat":
                 self._turn.beat()
             case _:
@@ -203,6 +218,8 @@ class WorkerSession:
             return self._failed[fault.cause]
         if fault.kind is FailureClass.SESSION_LOST:
             return SessionLost()
+        if self._route is not None and self._route.failure is not None:
+            return self._route.failure
         if fault.kind is not None:
             return AgentError(str(error)[:2000], kind=fault.kind)
         logger.warning("worker-failed", error=str(error), stderr=self._peer.complaint)
