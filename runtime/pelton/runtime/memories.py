@@ -180,10 +180,11 @@ class Memories:
         return await self._recollection.recall(query, at_least=max(at_least, self._last))
 
     async def unsearched(self, query: MemoryQuery) -> int:
-        """Return in how many sealed memories the words of a query are not looked for here.
+        """Return of how many memories that a query asks for there are no keys here.
 
         Raises:
             RecallUnavailable: that is not known.
+            LogError: the store of keys cannot be reached.
         """
         return await self._recollection.unsearched(query)
 
