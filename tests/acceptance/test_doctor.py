@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from pelton.adapters.sealing import TenantCipher
 from pelton.runtime import diagnosis
 from pelton.runtime.clock import RealWorld
 from pelton.runtime.jetstream.client import connect
@@ -17,6 +18,7 @@ from pelton.runtime.jetstream.log import JetStreamLog
 from pelton.runtime.jetstream.profiles import DURABLE, RELAXED, Profile
 from pelton.runtime.log import LogMisconfigured
 from pelton.runtime.server import EmbeddedServer, find_binary
+from pelton.runtime.vault import Sealing
 from tests.acceptance.running import eventually, pelton
 
 
@@ -48,6 +50,7 @@ async def test_all_is_well(tmp_path: Path, server: EmbeddedServer) -> None:
     assert code == 0, checks
     assert {check["state"] for check in checks.values()} == {"ok"}
     assert {"disk", "server", "jetstream", "sync", "log", "clock", "version"} < set(checks)
+    assert "keys" in checks
     assert {"may append", "may read", "may listen", "may lease", "may blobs"} < set(checks)
 
 
@@ -115,6 +118,22 @@ async def test_credentials_that_the_server_refuses(tmp_path: Path, server: Embed
     assert code == 1
     assert checks["server"]["state"] == "wrong"
     assert "credentials" in checks["server"]["says"]
+
+
+async def test_content_that_is_sealed_with_keys_that_are_not_here(
+    tmp_path: Path, server: EmbeddedServer
+) -> None:
+    for name in ("keys", "others"):
+        assert pelton("seal-key", name, cwd=tmp_path).returncode == 0
+    sealing = Sealing(TenantCipher(tmp_path / "keys", world=RealWorld()))
+    async with JetStreamLog.open(server.url, profile=RELAXED, sealing=sealing) as log:
+        await log.vault.seal("secretary", "c1", b"a secret")
+    for keys, code, state in (("", 0, "warn"), ("others", 1, "wrong"), ("keys", 0, "ok")):
+        found, checks = examine(
+            *(tmp_path, server.url), PELTON_NATS_PROFILE="relaxed", PELTON_ENCRYPTION_KEYS=keys
+        )
+        assert (found, checks["keys"]["state"]) == (code, state), keys
+        assert ("encryption.keys" in checks["keys"]["says"]) is (state != "ok")
 
 
 def test_jetstream_is_off(tmp_path: Path) -> None:

@@ -229,6 +229,19 @@ class Memories:
         )
         return rows[0][0], rows[0][1]
 
+    async def unread(self, query: MemoryQuery) -> list[tuple[str, int]]:
+        """Return the keys of memories that a query asks for, and that could not be opened here.
+
+        Whatever its words; with how many memories each has sealed.
+        """
+        values, where = _conditions(query, "", alive=_CURRENT)
+        rows = await self._fetch(
+            "SELECT m.keyid, count(*) FROM memories m"  # noqa: S608 - constants
+            f" WHERE m.keyid <> '' AND m.content = '' AND {where} GROUP BY m.keyid",
+            values,
+        )
+        return [(keyid, memories) for keyid, memories in rows]
+
     async def recall(
         self, query: MemoryQuery, *, near: Sequence[int] | None = None
     ) -> Page[MemoryEntry]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -46,6 +46,7 @@ from pelton.runtime.patience import patiently
 from pelton.runtime.prompts import Prompts
 from pelton.runtime.roster import Roster
 from pelton.runtime.steps import Steps
+from pelton.runtime.vault import ContentSealed
 
 CRASHED: Final = Failure(
     kind=FailureClass.INTERNAL, message="The process that ran it died, again and again."
@@ -58,7 +59,8 @@ class Host(NamedTuple):
 
     `executor` is its id, `tenant` what its own records name, `patience` after how many seconds of
     its silence others take over; once `hurry` is set, everything is handed back. `ended` is told of
-    each turn of an agent that has ended here. `steps` makes what calls the functions of steps;
+    each turn of an agent that has ended here, and `blind` of what is sealed and cannot be read
+    here. `steps` makes what calls the functions of steps;
     `gateway` is where agents' calls of models go, if there is one, and `budgets` says how many
     there may be; `observer` hears of all that is done.
     """
@@ -76,6 +78,7 @@ class Host(NamedTuple):
     patience: float
     hurry: asyncio.Event
     ended: Callable[[str, TurnEnded], None]
+    blind: Callable[[str, ContentSealed], Awaitable[None]]
     steps: Callable[..., Steps] = Steps
     gateway: ModelGateway | None = None
     budgets: Budgets | None = None

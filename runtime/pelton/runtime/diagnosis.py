@@ -26,6 +26,7 @@ from pelton.runtime.jetstream.profiles import ALWAYS, Profile
 from pelton.runtime.jetstream.streams import LOG, LOG_KEEPS, odd
 from pelton.runtime.log import Conflict, Log, LogMisconfigured
 from pelton.runtime.patience import why
+from pelton.runtime.vault import OPEN, ContentSealed, Sealing, Vault
 
 WITHIN: Final = 3.0
 """Seconds for each check."""
@@ -83,10 +84,12 @@ async def diagnose(
     monitoring: str,
     data: Path,
     world: World,
+    sealing: Sealing = OPEN,
 ) -> AsyncGenerator[Check]:
     """Look at a server and the log on it; what rests on what is wrong is left out.
 
-    `monitoring` is the URL of the server's HTTP monitoring, or empty; `data` the data directory.
+    `monitoring` is the URL of the server's HTTP monitoring, or empty; `data` the data directory;
+    `sealing` what content is sealed with, as the settings have it.
     """
     yield disk(data)
     try:
@@ -105,9 +108,16 @@ async def diagnose(
         return
     try:
         async with JetStreamLog.open(
-            url, profile=profile, credentials=credentials, migrate=False, world=world, name="doctor"
+            url,
+            profile=profile,
+            credentials=credentials,
+            migrate=False,
+            world=world,
+            name="doctor",
+            sealing=sealing,
         ) as log:
             yield ok("version", "the streams are of the version that this pelton needs")
+            yield await _keys(log.vault)
             for name, attempt in _permissions(log).items():
                 yield await _permitted(name, attempt)
     except PeltonError as error:
@@ -306,6 +316,24 @@ def disk(data: Path) -> Check:
     if usage.free < _FREE:
         return wrong("disk", says, "make room: a full disk stops the log, and all work with it")
     return ok("disk", says)
+
+
+async def _keys(vault: Vault) -> Check:
+    """Look whether what is sealed can be read with the keys that the settings name."""
+    try:
+        async with asyncio.timeout(2 * WITHIN):
+            await vault.probe()
+    except ContentSealed as error:
+        found = wrong if vault.seals else warn
+        return found(
+            "keys",
+            str(error),
+            "give the tenant's file of keys to all that are to read: an executor without it leaves"
+            " turns to others, and where there are none, they fail",
+        )
+    except (PeltonError, TimeoutError) as error:
+        return _unknown("keys", why(error), "give the user the permissions in nats.conf")
+    return ok("keys", "nothing is sealed that cannot be read with the keys of these settings")
 
 
 def _permissions(log: Log) -> Mapping[str, Callable[[], Awaitable[object]]]:

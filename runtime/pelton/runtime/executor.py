@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 
@@ -44,6 +44,7 @@ from pelton.runtime.starting import failed, reached, recovered
 from pelton.runtime.steps import Steps
 from pelton.runtime.supervised import supervised
 from pelton.runtime.timetable import Timetable, declare
+from pelton.runtime.vault import ContentSealed
 from pelton.runtime.work import HandedBack, Work
 
 if TYPE_CHECKING:
@@ -149,6 +150,7 @@ class Executor:
             patience=patience,
             hurry=self._hurry,
             ended=self._ended,
+            blind=self._blind,
             steps=steps,
             gateway=gateway,
             budgets=budgets,
@@ -156,6 +158,8 @@ class Executor:
         )
         self.rang_again = 0
         """How many bells rang here that had rung before: timers, retries, and what others lost."""
+        self.blind: Final = set[str]()
+        """The agents of which something is sealed that cannot be read here."""
         self._presence = Presence(self._host, agents, left=self._leave)
         self.ready = asyncio.Event()
         """Set once its agents are registered, their bells heard, and both is said."""
@@ -282,10 +286,30 @@ class Executor:
                 await patiently(partial(reached, host, name, Stage.SERVING), name)
             else:
                 await patiently(partial(recovered, host, name), name)
+            await self._in_time(self._look_at_keys(name))
             await self._in_time(prompt(host, agent))  # else it is found unsent, and sent
             await patiently(partial(declare, host, name, agent.schedules), name)
         self.ready.set()
         await self._kept(self._presence.watch, "watch")
+
+    async def _look_at_keys(self, agent: str) -> None:
+        """Say so if this executor lacks the keys of what an agent is told and says."""
+        if self._log.vault is None:
+            return
+        self.blind.discard(agent)  # what was said before it served does not count any more
+        try:
+            await self._log.vault.probe(agent)
+        except ContentSealed as error:
+            await self._blind(agent, error)
+
+    async def _blind(self, agent: str, error: ContentSealed) -> None:
+        """Say, once, that what is sealed of an agent cannot be read here."""
+        logger.error("cannot-read", agent=agent, code=error.code, reason=str(error))
+        if agent in self.blind:
+            return
+        self.blind.add(agent)
+        self._presence.troubled(agent)
+        await self.failed(agent, Stage.SERVING, error)
 
     async def _kept(self, loop: Callable[[], Awaitable[None]], what: str, agent: str = "") -> None:
         """Run a loop of this executor; a crash of it degrades its agents, and it begins anew."""

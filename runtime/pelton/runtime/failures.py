@@ -8,7 +8,7 @@ from pelton.events.delegation import DelegationRefused
 from pelton.events.errors import InvalidInput, PeltonError
 from pelton.events.events import Failure, FailureClass
 from pelton.runtime.log import LogError
-from pelton.runtime.vault import ContentErased
+from pelton.runtime.vault import ContentErased, ContentSealed
 
 
 class AgentError(PeltonError):
@@ -85,6 +85,9 @@ def failure_of(error: BaseException) -> Failure:
             return Failure(kind=FailureClass.VALIDATION, message=str(error), exception=name)
         case DelegationRefused() | ContentErased():
             return Failure(kind=FailureClass.POLICY, message=str(error), exception=name)
+        case ContentSealed():  # another executor may have the keys
+            message = "What was said is sealed, and it has no key of it."
+            return Failure(kind=FailureClass.DEPENDENCY, message=message, exception=name)
         case LogError():
             message = "The log cannot do what it asked for."
             return Failure(kind=FailureClass.DEPENDENCY, message=message, exception=name)

@@ -75,7 +75,7 @@ class Memories:
         return self._world.new_id()
 
     async def by_person(self, memory_id: str, command: MemoryCommand) -> Memory:
-        """Decide a command of a person who has the log in hand; see `change` and `shown`."""
+        """Decide a command of a person who has the log in hand; see `change` and `said.shown`."""
         origin = own("cli", self._tenant, self._world.new_id())
         memory = await self.change(memory_id, command, member=None, origin=origin)
         return await shown_whole(self.log.vault, memory)
@@ -114,10 +114,6 @@ class Memories:
                 f"there is no memory {memory_id!r}: pelton memory recall finds some"
             )
         return memory
-
-    async def shown(self, memory_id: str) -> Memory:
-        """Return a memory as of now for somebody to look at; see `existing` and `said.shown`."""
-        return await shown_whole(self.log.vault, await self.existing(memory_id))
 
     async def at(self, ref: MemoryRef) -> Memory:
         """Return a memory that has at least the version that is named, if it ever had."""
@@ -184,10 +180,11 @@ class Memories:
         return await self._recollection.recall(query, at_least=max(at_least, self._last))
 
     async def unsearched(self, query: MemoryQuery) -> int:
-        """Return in how many sealed memories the words of a query are not looked for here.
+        """Return of how many memories that a query asks for there are no keys here.
 
         Raises:
             RecallUnavailable: that is not known.
+            LogError: the store of keys cannot be reached.
         """
         return await self._recollection.unsearched(query)
 

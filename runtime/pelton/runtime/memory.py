@@ -47,7 +47,7 @@ from pelton.runtime.memories import Memories
 from pelton.runtime.patience import patiently
 from pelton.runtime.remembered import MemoryMoved, Recall, RecallFailed, Remembered
 from pelton.runtime.steps import Steps, idempotency_key
-from pelton.runtime.vault import ContentErased
+from pelton.runtime.vault import ContentErased, ContentSealed
 
 T = TypeVar("T")
 Work = Callable[[], Awaitable[MemoryResult]]
@@ -255,6 +255,7 @@ class TurnMemory:
 
         Raises:
             RecallFailed: it is not known what would be found, which is not finding nothing.
+            ContentSealed: some of it is sealed, and this executor has no key of it.
         """
         named, asked = tuple(_scope(each) for each in scopes), _order(order)
         if not 1 <= limit <= MOST:
@@ -272,6 +273,8 @@ class TurnMemory:
                 cursor=cursor,
             )
             page = await self._memories.recall(query_, at_least=self._seen)
+            if await self._memories.unsearched(query_) or any(each.keyid for each in page.items):
+                raise ContentSealed("some of these memories are sealed, and their keys not here")
             found = [_of_entry(entry) for entry in page.items]
             self._found |= {each.ref: each for each in found}
             given = tuple(each.ref for each in found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -68,14 +69,16 @@ class Use(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class Origins(NamedTuple):
     """What a version came from.
 
-    `sources` are the versions that it was made of, all the way down; `given` is what the turn that
-    wrote it had been given by then.
+    `sources` are the versions that it was made of, all the way down, and `missing` those of them
+    that are not here, as in a part of a log; `given` is what the turn that wrote it had been given
+    by then.
     """
 
     memory: Memory
     version: Version
     evidence: Evidence
     sources: tuple[tuple[Memory, Version], ...]
+    missing: tuple[MemoryRef, ...]
     given: tuple[Use, ...]
 
 
@@ -133,14 +136,19 @@ async def origins(reader: Reader, memory_id: str, number: int = 0) -> Origins:
     found: dict[MemoryRef, Version] = {
         MemoryRef(memory_id=memory_id, version=version.number): version
     }
+    missing = dict[MemoryRef, None]()
     for ref in (todo := list(_made_of(memory_id, version))):
         if ref in found or len(found) > _MOST:
             continue
-        other = known.get(ref.memory_id) or await shown_memory(reader, ref.memory_id)
-        known[ref.memory_id] = other
-        if (source := other.version(ref.version)) is not None:
-            found[ref] = source
-            todo += _made_of(ref.memory_id, source)
+        if ref.memory_id not in known:
+            with suppress(MemoryNotFound):
+                known[ref.memory_id] = await shown_memory(reader, ref.memory_id)
+        other = known.get(ref.memory_id)
+        if other is None or (source := other.version(ref.version)) is None:
+            missing[ref] = None
+            continue
+        found[ref] = source
+        todo += _made_of(ref.memory_id, source)
     cause = version.cause
     uses = [
         each
@@ -153,6 +161,7 @@ async def origins(reader: Reader, memory_id: str, number: int = 0) -> Origins:
         version=version,
         evidence=await evidence_of(reader, cause),
         sources=tuple((known[ref.memory_id], each) for ref, each in list(found.items())[1:]),
+        missing=tuple(missing),
         given=tuple(uses),
     )
 

@@ -9,9 +9,8 @@ is thrown away as a whole, with its indexes and vectors.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -26,7 +25,7 @@ from pelton.projections.read import ReadModels
 from pelton.projections.store import open_private
 from pelton.runtime.clock import World
 from pelton.runtime.failures import RecallUnavailable
-from pelton.runtime.log import Log
+from pelton.runtime.log import Log, Record
 from pelton.runtime.projector import Projector
 from pelton.runtime.said import ERASED, opened
 from pelton.runtime.vault import ContentErased, ContentSealed
@@ -71,22 +70,29 @@ class Recollection:
         raise RecallUnavailable
 
     async def unsearched(self, query: MemoryQuery) -> int:
-        """Return in how many sealed memories the words of a query are not looked for here.
+        """Return of how many memories that a query asks for there are no keys here.
 
-        That is in all of them where there are no keys, and in none where there are.
+        What they say is not found, by words or by age. Those that are erased are no such ones.
 
         Raises:
             RecallUnavailable: the copy is not there in time.
+            LogError: the store of keys cannot be reached.
         """
-        vault = self._log.vault
-        if not query.text or (vault is not None and vault.seals):
-            return 0
-        copy = self._copy = self._copy or _Copy(self._log, self._world, self._embed)
+        copy, unsearched = self._here(), 0
         async with copy.used():
             models = await copy.ready(0, within=self._within)
             if models is None:
                 raise RecallUnavailable
-            return (await models.memories.sealed(query))[0]
+            unread = await models.memories.unread(query) if copy.lacks else ()
+        for keyid, memories in unread:
+            try:
+                if self._log.vault is not None:
+                    await self._log.vault.check(keyid)
+            except ContentErased:
+                continue
+            except ContentSealed:
+                unsearched += memories
+        return unsearched
 
     async def _current(self, entry: MemoryEntry) -> MemoryEntry:
         """Return a memory of the copy, if what it says can be read still.
@@ -104,11 +110,11 @@ class Recollection:
                 raise
             return replace(entry, content=ERASED, keyid="")
         except ContentSealed:
-            return replace(entry, content=SEALED, keyid="")
+            return replace(entry, content=SEALED)  # whoever shows it sees by the key that it is
         return replace(entry, keyid="")
 
     async def _recalled(self, query: MemoryQuery, at_least: int) -> Page[MemoryEntry]:
-        copy = self._copy = self._copy or _Copy(self._log, self._world, self._embed)
+        copy = self._here()
         try:
             async with copy.used():
                 models = await copy.ready(at_least, within=self._within)
@@ -129,6 +135,10 @@ class Recollection:
                 raise
             logger.exception("recall-failed", code=error.code)
             raise RecallUnavailable from error
+
+    def _here(self) -> _Copy:
+        self._copy = self._copy or _Copy(self._log, self._world, self._embed)
+        return self._copy
 
     async def aclose(self) -> None:
         """End it."""
@@ -160,6 +170,8 @@ class _Copy:
             self._nearness = Nearness(embed)
         self._opened, self._free, self._users = asyncio.Event(), asyncio.Event(), 0
         self._free.set()
+        self.lacks = False
+        """Whether there was any memory that is sealed and could not be opened."""
         self._models: ReadModels | None = None
         self._projector: Projector | None = None
         self._task = asyncio.create_task(self._keep(), name="recollection")
@@ -214,7 +226,7 @@ class _Copy:
                     *(self._log, store),
                     world=self._world,
                     pattern=ALL_MEMORY,
-                    opened=partial(opened, vault),
+                    opened=self._take_in,
                 )
                 self._opened.set()
                 await self._projector.run()
@@ -222,6 +234,12 @@ class _Copy:
             logger.error("recollection-ended", code=error.code, reason=str(error))  # noqa: TRY400
         finally:
             self._opened.set()
+
+    async def _take_in(self, records: Sequence[Record]) -> dict[int, str]:
+        """Return what sealed records say, as far as it can be read."""
+        found = await opened(self._log.vault, records)
+        self.lacks |= any(b'"keyid"' in e.data and e.sequence not in found for e in records)
+        return found
 
     async def aclose(self) -> None:
         """End it, when nobody uses it any more."""

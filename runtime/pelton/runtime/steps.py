@@ -44,6 +44,7 @@ from pelton.runtime.observer import UNOBSERVED, Observer
 from pelton.runtime.pulse import Pulse
 from pelton.runtime.recorder import WITHIN, Recorder, aside
 from pelton.runtime.redaction import cleaned
+from pelton.runtime.vault import ContentSealed
 
 FINAL: Final = frozenset({FailureClass.VALIDATION, FailureClass.AUTHORISATION, FailureClass.POLICY})
 """Failures that no retry makes right."""
@@ -347,6 +348,8 @@ class Steps:
                 if self._guard.sees(intent):
                     told = await self._guard.result(intent, msgspec.json.decode(data))
                     data = msgspec.json.encode(told)
+            except ContentSealed:  # it is this process that lacks something, and no other
+                raise
             except Exception as error:
                 seen.how = "failed"
                 logger.info("step-failed", key=key, exception=type(error).__name__)

@@ -101,6 +101,10 @@ class KeyStore(Protocol):
         """Keep something if the last under the name has that position (0: none); say if so."""
         ...
 
+    async def last(self, agent: str = "") -> tuple[str, Kept] | None:
+        """Return what was kept last for a context, of an agent or of any, with its name."""
+        ...
+
     async def destroy(self, position: int) -> None:
         """Overwrite what is kept at a position; gone already is as good."""
         ...
@@ -199,6 +203,20 @@ class Vault:
             ContentErased, ContentSealed, LogError: as `open` does.
         """
         await self._key(name)
+
+    async def probe(self, agent: str = "") -> None:
+        """Make sure that what was sealed last, of an agent's contexts or of all, can be read here.
+
+        Raises:
+            ContentSealed: the tenant's key is not here.
+            LogError: the store of keys cannot be reached.
+        """
+        found = await self._store.last(agent)
+        if found is None or (place := _decode(found[1].data)).erased:
+            return
+        if self._cipher is None:
+            raise ContentSealed("the content is sealed: name the file of keys in encryption.keys")
+        self._cipher.unwrap(place.wrapped, found[0])
 
     async def _key(self, name: str) -> tuple[Cipher, bytes]:
         agent, context_id = parse_name(name)
@@ -305,6 +323,10 @@ class _Held:
         if here:
             self.found[name] = Kept(data, expect + 1)
         return here
+
+    async def last(self, agent: str = "") -> tuple[str, Kept] | None:
+        own = [e for e in self.found.items() if not agent or e[0].startswith(f"{agent}.")]
+        return max(own, key=lambda each: each[1].position, default=None)
 
     async def destroy(self, position: int) -> None:
         """Nothing of it is anywhere else."""

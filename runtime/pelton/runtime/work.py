@@ -41,11 +41,13 @@ from pelton.runtime.idle import is_due, nudge, nudge_due
 from pelton.runtime.log import Bell, Heard, Lease, LogUnavailable, Record
 from pelton.runtime.mailbox import busy
 from pelton.runtime.reception import receive
+from pelton.runtime.vault import ContentSealed
 from pelton.runtime.writer import Writer
 
 UPGRADES: Final = 8
-"""So often a command of a newer version is left for a newer executor, some minutes in all; then it
-is refused, so that it does not hold up its context for ever."""
+"""So often a command of a newer version is left for a newer executor, and one that is sealed for an
+executor with keys, some minutes in all; then it is refused, or fails, so that it does not hold up
+its context for ever."""
 
 LONGEST: Final = 3600.0
 """Seconds after which a bell that waits for a time rings at the latest, to look."""
@@ -267,6 +269,8 @@ class Work:
 
     async def _decide(self, writer: Writer, command: Command, sequence: int) -> End:
         self.agent = self._heir
+        if isinstance(command, SendMessage):
+            await self._check_legible(command.data.message)
         now = rfc3339(self._host.log.now)
         decided = decide(writer.state, command, time=now)
         received = decided[0] if decided else None
@@ -334,11 +338,25 @@ class Work:
             await self._settle(writer.state, {task.id}, origin)
             self._host.contexts.remember(writer.state)
             return True
+        goes_on = go_on(writer.state, task, self._host, now, self.agent.fitted())
+        await self._check_legible(goes_on.message)
         logger.info("taken-over", task=task.id, context=state.id, attempt=turn.attempt + 1)
-        outfit = self.agent.fitted()
-        await self._run(writer, go_on(writer.state, task, self._host, now, outfit))
+        await self._run(writer, goes_on)
         self._host.contexts.remember(writer.state)
         return True
+
+    async def _check_legible(self, message: Message) -> None:
+        """Leave a sealed message to executors that have keys, unless none of these is found.
+
+        Then the turn fails, with what it lacks: it must not run on a part of what was said.
+        """
+        vault, deliveries = self._host.log.vault, self.bell.deliveries
+        if vault is None or vault.seals or deliveries >= UPGRADES:
+            return
+        if any(part.blob is not None and part.blob.key for part in message.parts):
+            error = ContentSealed("a message is sealed: name the file of keys in encryption.keys")
+            await self._host.blind(self.agent.name, error)
+            raise HandedBack(2.0**deliveries)
 
     async def _run(self, writer: Writer, task: Assignment) -> End:
         attempt = self.attempt = Attempt(

@@ -13,6 +13,8 @@ import pytest
 from pelton.adapters.cli.app import run
 from pelton.runtime.agents import agent
 from pelton.runtime.jetstream.log import JetStreamLog
+from pelton.runtime.replay.archive import open_file, pack
+from pelton.runtime.replay.session import Session
 from pelton.runtime.turn import Turn
 from tests.runtime.clients import Client, reply, serving
 
@@ -313,3 +315,96 @@ def test_taint_follows_what_is_handed_on(
     assert found["tasks"][0]["taskId"] == task
     [diary] = cli("recall", "--agent", "helper")["memories"]
     assert [each["memoryId"] for each in found["memories"]] == [diary["id"]]
+
+
+def exported(kitchen: Kitchen, said: str, name: str = "it.pelton") -> str:
+    """Export the conversation in which something was said; return the name of the file."""
+    task = kitchen.tasks[said]
+    assert run(["export", task, "--out", name, "--nats", kitchen.url]) == 0
+    assert run(["verify", name]) == 0
+    return name
+
+
+def consolidated(kitchen: Kitchen, cli: Cli) -> tuple[str, str, str, str]:
+    """Put a memory that took the place of one of a person, and of the note, into another's hands.
+
+    Return the ids of the note, of the person's, of what is made of both, and of what is made of it.
+    """
+    note = kitchen.replies["note bread"]
+    oil = cli("commit", "Oil is out.", "--team", "kitchen")["id"]
+    both = cli("consolidate", note, oil, "--text", "Bread needs salt, and oil is out.")["id"]
+    last = cli("consolidate", both, "--text", "Salt for bread; buy oil.")["id"]
+    return note, oil, both, last
+
+
+@pytest.mark.accepts("AS-25")
+def test_a_session_file_has_what_took_the_place_of_its_memories(
+    kitchen: Kitchen, cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And where that came from: a memory that was never part of the conversation."""
+    note, oil, both, last = consolidated(kitchen, cli)
+    other = cli("commit", "Of no concern.", "--team", "kitchen")["id"]
+    file = exported(kitchen, "note bread")
+    capsys.readouterr()
+    for command in ("history", "why", "get"):
+        for id_ in (note, oil, both, last):
+            assert cli(command, id_, "--file", file) == cli(command, id_), (command, id_)
+    why = cli("why", last, "--file", file)
+    assert [each["id"] for each in why["sources"]] == [both, note, oil]
+    assert why["missing"] == []
+    now = cli("get", last)["sequence"]
+    assert [each["id"] for each in cli("as-of", str(now), "--file", file)["memories"]] == [last]
+    cli("get", other, "--file", file, code=3)
+
+
+def test_imported_sessions_answer_for_memories_by_their_ids(
+    kitchen: Kitchen, cli: Cli, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    *_, last = consolidated(kitchen, cli)
+    sequence = str(cli("get", last)["sequence"])
+    commands = (
+        *(("history", last), ("why", last), ("who-used", last), ("get", last)),
+        *(("taint", f"{last}@1"), ("as-of", sequence), ("taint", sequence)),
+    )
+    on_log = {each: cli(*each) for each in commands if each[0] not in ("as-of", "taint")}
+    file = exported(kitchen, "note bread")
+    assert run(["import", file]) == 0
+    capsys.readouterr()
+
+    def alone(*words: str, code: int = 0) -> Any:
+        assert run(["memory", *words, "--json"]) == code
+        said = capsys.readouterr()
+        return json.loads(said.err if code else said.out)
+
+    for each in commands:
+        assert alone(*each) == (on_log.get(each) or cli(*each, "--file", file))
+    assert alone("get", "0" * 32, code=4)["error"]["code"] == "unavailable"
+    other = exported(kitchen, "say bread", "other.pelton")
+    assert run(["import", other]) == 0
+    capsys.readouterr()
+    assert "--file" in alone("as-of", sequence, code=1)["error"]["message"]
+    assert alone("why", last)["version"]["id"] == last
+
+
+def test_a_part_of_a_log_says_what_it_lacks(
+    kitchen: Kitchen, cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file of an earlier version, without the sources; and a memory of another conversation."""
+    *_, both, last = consolidated(kitchen, cli)
+    opened = open_file(Path(exported(kitchen, "note bread")))
+    subject = f"evt._memory.{both}"
+    fewer = [each for each in opened.session.records if each.subject != subject]
+    data, _ = pack(opened.header, Session(fewer, opened.session.blobs))
+    Path("old.pelton").write_bytes(data)
+    assert run(["verify", "old.pelton"]) == 0
+    capsys.readouterr()
+    why = cli("why", last, "--file", "old.pelton")
+    assert why["sources"] == []
+    assert why["missing"] == [{"memoryId": both, "version": 1}]
+    assert run(["memory", "why", last, "--file", "old.pelton"]) == 0
+    assert f"made of what is not here: {both}@1" in capsys.readouterr().out
+    exported(kitchen, "say bread", "given.pelton")
+    capsys.readouterr()
+    note = kitchen.replies["note bread"]
+    assert run(["memory", "why", note, "--file", "given.pelton"]) == 0
+    assert "the conversation that this was in is not here" in capsys.readouterr().out

@@ -136,6 +136,7 @@ async def test_an_executor_tells_of_attempts_steps_and_bells(
     assert value(found, "pelton_bells_total", agent="echo", kind="first") == 3
     assert value(found, "pelton_append_seconds_count", outcome="stored") > 6
     assert value(found, "pelton_contexts_in_hand") == 0
+    assert value(found, "pelton_agents_without_keys") == 0
     assert [each.status_code for each in wrong] == [404, 405, 421]
 
 

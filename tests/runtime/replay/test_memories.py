@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
+from pelton.events import subjects
 from pelton.events.errors import InvalidInput
-from pelton.events.memory import CauseKind, MemoryCause
-from pelton.events.remembering import ReviseMemory
+from pelton.events.memory import CauseKind, MemoryCause, MemoryRef
+from pelton.events.remembering import CommitMemory, ReviseMemory
 from pelton.runtime.agents import agent
 from pelton.runtime.aggregates import agents_of
 from pelton.runtime.clock import RealWorld
 from pelton.runtime.jetstream.log import JetStreamLog
 from pelton.runtime.memories import Memories
+from pelton.runtime.provenance import recallable
 from pelton.runtime.replay.fork import Policy, Tools, opening, prefix
+from pelton.runtime.replay.lineage import with_lineage
 from pelton.runtime.replay.rerun import rerun
 from pelton.runtime.replay.session import Session, task_session
 from pelton.runtime.replay.trial import Ran, from_start, play_live, play_still
@@ -110,3 +114,33 @@ async def test_what_was_not_there_cannot_be_dropped(log: JetStreamLog) -> None:
     assert not any(each.subject == subject for each in begun.records)
     told = prefix(begun, 10**6, now=RealWorld().now(), task_id=task)
     assert not any(memory.encode() in data and b"memory.recall" in data for _, data in told)
+
+
+async def test_a_fork_knows_what_took_the_place_of_a_memory(log: JetStreamLog) -> None:
+    """What a person puts in the place of memories is in no conversation, and is recalled there."""
+    client, world = Client(log), RealWorld()
+    async with serving(log, cook):
+        context, task = await client.send("note soup needs salt")
+        memory = reply(await client.settled(context, task))
+    memories = Memories(log, world=world, agents=agents_of(log, world))
+    member = await memories.member("echo")
+    place: dict[str, Any] = {"owner": "echo", "life": member.life, "author": "echo"}
+    cause = MemoryCause(kind=CauseKind.PERSON)
+    pepper = CommitMemory(operation="pepper", cause=cause, content="and pepper", **place)
+    await memories.by_person(pepper.memory_id, pepper)
+    both = CommitMemory(
+        operation="both",
+        cause=cause,
+        content="soup needs salt and pepper",
+        sources=tuple(MemoryRef(memory_id=id_, version=1) for id_ in (memory, pepper.memory_id)),
+        consolidates=True,
+        **place,
+    )
+    await memories.by_person(both.memory_id, both)
+    session = await with_lineage(log, await task_session(log, task), sources=False)
+    there = {each.subject for each in session.records}
+    assert subjects.memory(both.memory_id) in there
+    assert subjects.memory(pepper.memory_id) not in there
+    last = session.records[-1].sequence
+    assert [each.id for each in await recallable(session, last, agent="echo")] == [both.memory_id]
+    assert [each.id for each in await recallable(session, last - 2)] == [memory]

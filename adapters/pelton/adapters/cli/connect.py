@@ -17,6 +17,7 @@ from pelton.adapters.cli.stack import running
 from pelton.runtime.settings import Secret, Settings
 
 if TYPE_CHECKING:
+    from pelton.adapters.cli.library import Wanted
     from pelton.projections.read import ReadModels
     from pelton.runtime.jetstream.log import JetStreamLog
     from pelton.runtime.replay.archive import Opened
@@ -63,15 +64,16 @@ async def open_log(settings: Settings) -> AsyncGenerator[JetStreamLog, None]:
 
 @contextlib.asynccontextmanager
 async def open_reader(
-    settings: Settings, file: Path | None, about: str = ""
+    settings: Settings, file: Path | None, about: Wanted | None = None
 ) -> AsyncGenerator[Reader, None]:
     """Give what is to be looked at, while the context lasts: a session file, or the log.
 
-    What is not on the log, or where there is none, is looked for among the sessions that were
-    imported: `about` is the id of the context or task.
+    What it is `about`, if that is not on the log, or where there is none, is looked for among the
+    sessions that were imported.
 
     Raises:
         SessionDamaged: the file is none, or not as it was written.
+        CommandFailed: there is no log, and it is not clear which session is meant.
     """
     if file is not None:
         from pelton.runtime.replay.archive import open_file
@@ -81,12 +83,13 @@ async def open_reader(
     from pelton.adapters.cli.library import Library
 
     library = Library(settings.directory)
-    known = bool(about) and not library.empty
-    if known and not _reachable(settings) and (opened := library.find(about)) is not None:
+    wanted = None if library.empty else about
+    if wanted is not None and not _reachable(settings) and (opened := await library.find(wanted)):
         yield await with_its_keys(settings, opened)
         return
     async with open_log(settings) as log:
-        opened = library.find(about) if known and not await _holds(log, about) else None
+        away = wanted is not None and not wanted.place and not await wanted.holds(log)
+        opened = await library.find(wanted) if wanted is not None and away else None
         yield log if opened is None else await with_its_keys(settings, opened, log)
 
 
@@ -117,14 +120,6 @@ async def with_its_keys(
         return await with_keys(session, reached.vault)
 
 
-async def _holds(log: Reader, about: str) -> bool:
-    """Whether a log has the context that an id names, or that a task of it is in."""
-    from pelton.events.ids import token
-    from pelton.runtime.replay.session import check_context
-
-    return bool(await log.latest(f"cmd.*.{token(check_context(about))}"))
-
-
 def _reachable(settings: Settings) -> bool:
     """Whether there is a log to look at, as far as is known here."""
     return settings.nats.url is not None or running(settings.directory) is not None
@@ -135,7 +130,7 @@ def on_reader(
     file: Path | None,
     work: Callable[[Reader], Coroutine[Any, Any, T]],
     *,
-    about: str = "",
+    about: Wanted | None = None,
 ) -> T:
     """Run `work` on what `open_reader` gives, and return what it returned."""
 

@@ -72,13 +72,14 @@ def _session(
     config: options.Config,
 ) -> Session:
     from pelton.adapters.cli.connect import on_reader
+    from pelton.adapters.cli.library import conversation
     from pelton.runtime.replay.session import check_context, session_of
 
     async def read(reader: Reader) -> Session:
         return await session_of(reader, check_context(context), blobs=False)
 
     settings = options.settings(config, data=data, nats__url=nats)
-    return on_reader(settings, file, read, about=context)
+    return on_reader(settings, file, read, about=conversation(context))
 
 
 def _tree(found: Graph) -> list[str]:

@@ -49,6 +49,7 @@ def sessions_of(
         CommandFailed: no task is named at all.
     """
     from pelton.adapters.cli.connect import on_reader
+    from pelton.adapters.cli.library import conversation
     from pelton.runtime.replay.session import task_session
     from pelton.runtime.replay.unsealed import unsealed
 
@@ -64,7 +65,7 @@ def sessions_of(
                 return found  # nothing is sealed, or it looks as it does
             return await unsealed(await task_session(reader, task))
 
-        return on_reader(settings, file, read, about=task)
+        return on_reader(settings, file, read, about=conversation(task))
 
     return [(session(file, task or tasks[0]), task or tasks[0]) for file, task in named]
 

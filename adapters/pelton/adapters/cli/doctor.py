@@ -26,7 +26,7 @@ def doctor(
     from pathlib import Path
 
     from pelton.adapters.cli.connect import with_log
-    from pelton.adapters.cli.parts import quiet
+    from pelton.adapters.cli.parts import quiet, sealed_with
     from pelton.adapters.cli.stack import running
     from pelton.runtime.clock import RealWorld
     from pelton.runtime.diagnosis import diagnose, wrong
@@ -53,6 +53,7 @@ def doctor(
             monitoring=dev.monitoring if dev else settings.nats.monitoring,
             data=settings.directory,
             world=RealWorld(),
+            sealing=sealed_with(settings),
         ):
             checks.append(check)
             if not output.json:

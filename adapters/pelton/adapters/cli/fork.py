@@ -94,9 +94,11 @@ def fork(
     import asyncio
 
     from pelton.adapters.cli.connect import on_reader
+    from pelton.adapters.cli.library import conversation
     from pelton.adapters.cli.parts import quiet
     from pelton.runtime.clock import RealWorld
     from pelton.runtime.replay.fork import Chosen, Later, opening, prefix
+    from pelton.runtime.replay.lineage import with_lineage
     from pelton.runtime.replay.players import helpers
     from pelton.runtime.replay.session import task_session
     from pelton.runtime.replay.trial import Trial, play_live
@@ -108,9 +110,9 @@ def fork(
     settings = options.settings(config, data=data, nats__url=nats)
 
     async def read(reader: Reader) -> Session:
-        return await task_session(reader, task)
+        return await with_lineage(reader, await task_session(reader, task), sources=False)
 
-    original = on_reader(settings, file, read, about=task)
+    original = on_reader(settings, file, read, about=conversation(task))
     sequence = opening(original, task) if sequence is None else sequence
     others = policies.overrides(model, prompt, option)
     policy = policies.policy(tools, tool=tool, live=live, stub=stub)._replace(memory=True)

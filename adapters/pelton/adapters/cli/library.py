@@ -2,15 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from pelton.adapters.cli.output import CommandFailed
+
 if TYPE_CHECKING:
     from pelton.runtime.replay.archive import Opened
+    from pelton.runtime.replay.session import Reader
 
 FOLDER: Final = "sessions"
 """Where they lie in the data directory."""
+
+
+class Wanted(NamedTuple):
+    """What a command is about: on the log, or in a session that was imported.
+
+    `holds` tells whether either has it. A `place` is one of each log, and of each another.
+    """
+
+    holds: Callable[[Reader], Awaitable[bool]]
+    place: bool = False
+
+
+def conversation(about: str) -> Wanted:
+    """Return how to find the context of that id, or that of the task of that id."""
+
+    async def holds(reader: Reader) -> bool:
+        from pelton.events.ids import token
+        from pelton.runtime.replay.session import check_context
+
+        return bool(await reader.latest(f"cmd.*.{token(check_context(about))}"))
+
+    return Wanted(holds)
+
+
+def remembered(memory_id: str) -> Wanted:
+    """Return how to find the memory of that id."""
+
+    async def holds(reader: Reader) -> bool:
+        from pelton.events import subjects
+
+        return bool(await reader.latest(subjects.memory(memory_id)))
+
+    return Wanted(holds)
+
+
+def cut(sequence: int) -> Wanted:
+    """Return how to find what there was at a sequence."""
+
+    async def holds(reader: Reader) -> bool:
+        return sequence <= (await reader.extent()).last
+
+    return Wanted(holds, place=True)
 
 
 class Imported(NamedTuple):
@@ -60,19 +105,25 @@ class Library:
         found = [Imported(file, _opened(file)) for file in self._folder.glob("*.pelton")]
         yield from sorted(found, key=lambda each: each.opened.header.exported, reverse=True)
 
-    def find(self, about: str) -> Opened | None:
-        """Return the session exported last that holds a context, or the task of that id.
+    async def find(self, wanted: Wanted) -> Opened | None:
+        """Return the session exported last that has what is wanted, if one has it.
 
         Raises:
             SessionDamaged: one is not as it was imported.
+            CommandFailed: several have such a place.
         """
-        from pelton.runtime.replay.session import check_context
-
-        context_id = check_context(about)
+        found = None
         for each in self.sessions():
-            if any(context_id == id_ for _, id_ in each.opened.session.contexts):
+            if not await wanted.holds(each.opened.session):
+                continue
+            if not wanted.place:
                 return each.opened
-        return None
+            if found is not None:
+                raise CommandFailed(
+                    "several imported sessions go that far: name the one that is meant with --file"
+                )
+            found = each.opened
+        return found
 
 
 def _opened(file: Path) -> Opened:

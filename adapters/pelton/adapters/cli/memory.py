@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pelton.events.remembering import MemoryCommand
     from pelton.projections.memories import MemoryEntry
     from pelton.runtime.memories import Memories
+    from pelton.runtime.settings import Settings
 
 app = typer.Typer(
     help="What agents remember: look it up, see where it came from, put it right.",
@@ -288,6 +289,7 @@ def get(
     version: Annotated[
         int | None, typer.Option("--version", min=1, help="What it said in this version.")
     ] = None,
+    file: options.File = None,
     nats: options.Nats = None,
     data: options.Data = None,
     config: options.Config = None,
@@ -296,7 +298,7 @@ def get(
     """Show what a memory says."""
     from pelton.events.memories import MemoryNotFound
 
-    found = on_memories(lambda memories: memories.shown(memory), config, data, nats)
+    found = _shown(memory, file, options.settings(config, data=data, nats__url=nats))
     shown = found.version(version or len(found.versions))
     if shown is None:
         raise MemoryNotFound(f"the memory has {len(found.versions)} versions")
@@ -310,13 +312,14 @@ def get(
 def history(
     memory: Id,
     *,
+    file: options.File = None,
     nats: options.Nats = None,
     data: options.Data = None,
     config: options.Config = None,
     json: options.Json = False,
 ) -> None:
     """List what a memory has said, version by version, and what led to each."""
-    found = on_memories(lambda memories: memories.shown(memory), config, data, nats)
+    found = _shown(memory, file, options.settings(config, data=data, nats__url=nats))
     versions = [entry_of(found, version) for version in found.versions]
     rows = [
         [
@@ -327,6 +330,17 @@ def history(
     ]
     lines = columns([["VERSION", "TIME", "CAUSE", "FOR", "WHAT IT SAYS"], *rows])
     Output(json=json).result({"id": found.id, "versions": versions}, lines)
+
+
+def _shown(memory: str, file: Path | None, settings: Settings) -> Memory:
+    """Return a memory of the log, or of a session file."""
+    from pelton.adapters.cli.connect import on_reader
+    from pelton.adapters.cli.library import remembered
+    from pelton.runtime.provenance import shown_memory
+
+    return on_reader(
+        settings, file, lambda reader: shown_memory(reader, memory), about=remembered(memory)
+    )
 
 
 @app.command("revise")

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from pelton.adapters.mcp.door import Door as Door_
     from pelton.runtime.clock import World
     from pelton.runtime.jetstream.log import JetStreamLog
+    from pelton.runtime.vault import Sealing
 
 Ready = Callable[[Mapping[str, Any]], None]
 """Called once, when a part serves, with what others may want to know of it."""
@@ -62,6 +63,21 @@ def quiet() -> None:
     set_up(level="error", format="console")
 
 
+def sealed_with(settings: Settings) -> Sealing:
+    """Return what content is sealed with; without a file of keys nobody waits for cryptography.
+
+    Raises:
+        SettingsError: the file cannot be read, or others may read it.
+    """
+    from pelton.runtime.vault import OPEN
+
+    if not settings.encryption.keys:
+        return OPEN
+    from pelton.adapters.sealing import sealing_of
+
+    return sealing_of(settings)
+
+
 @contextlib.asynccontextmanager
 async def open_log(
     settings: Settings, *, name: str, observer: Observer = UNOBSERVED
@@ -75,13 +91,6 @@ async def open_log(
     from pelton.runtime.jetstream.log import JetStreamLog
     from pelton.runtime.jetstream.profiles import profile
     from pelton.runtime.redaction import redactor_of
-    from pelton.runtime.vault import OPEN
-
-    sealing = OPEN
-    if settings.encryption.keys:  # else nobody need wait for cryptography
-        from pelton.adapters.sealing import sealing_of
-
-        sealing = sealing_of(settings)
 
     if settings.nats.url is None:
         raise SettingsError("nats.url is not set: set it in pelton.toml or PELTON_NATS_URL")
@@ -92,7 +101,7 @@ async def open_log(
         credentials=credentials,
         name=name,
         redactor=redactor_of(settings),
-        sealing=sealing,
+        sealing=sealed_with(settings),
         observer=observer,
     ) as log:
         yield log

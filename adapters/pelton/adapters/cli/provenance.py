@@ -1,6 +1,7 @@
 """Where memories came from and where they went: `pelton memory why`, `who-used`, `as-of`, `taint`.
 
-All of it is read from the log as it is now, or from a session file.
+All of it is read from the log as it is now, or from a session file: one that is named, or one that
+was imported.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pelton.adapters.cli import options
+from pelton.adapters.cli.connect import on_reader
+from pelton.adapters.cli.library import cut, remembered
 from pelton.adapters.cli.memory import Id, entry_of, short, whose
 from pelton.adapters.cli.output import Output, columns
 
@@ -33,13 +36,13 @@ def why(
     json: options.Json = False,
 ) -> None:
     """Tell what a memory came from: its message or step, its sources, what its turn was given."""
-    from pelton.adapters.cli.connect import on_reader
     from pelton.runtime import provenance
 
     async def run(reader: Reader) -> provenance.Origins:
         return await provenance.origins(reader, memory, version)
 
-    found = on_reader(options.settings(config, data=data, nats__url=nats), file, run)
+    settings = options.settings(config, data=data, nats__url=nats)
+    found = on_reader(settings, file, run, about=remembered(memory))
     lines = [
         f"{memory} version {found.version.number}, by {found.version.actor}: {_said(found)}",
         *_told(found.evidence),
@@ -50,6 +53,9 @@ def why(
             for source, each in found.sources
         ]
         lines += ["made of", *columns(rows)]
+    if found.missing:
+        names = ", ".join(f"{each.memory_id}@{each.version}" for each in found.missing)
+        lines.append(f"made of what is not here: {names}")
     if found.given:
         lines.append("the turn that wrote it had been given by then")
         lines += columns([[f"  {e.memory_id}", str(e.version), e.key] for e in found.given])
@@ -57,6 +63,7 @@ def why(
         "version": entry_of(found.memory, found.version),
         "evidence": _evidence(found.evidence),
         "sources": [entry_of(source, each) for source, each in found.sources],
+        "missing": found.missing,
         "given": found.given,
     }
     Output(json=json).result(value, lines)
@@ -79,6 +86,8 @@ def _told(evidence: Evidence) -> list[str]:
     lines = [f"because of {_cause(evidence.cause)}"]
     if evidence.message is not None:
         lines.append(f"  message {short(text_of(evidence.message.parts))!r}")
+    elif evidence.cause.message_id:
+        lines.append("  the conversation that this was in is not here")
     if evidence.result is not None:
         lines.append(f"  result {short(str(evidence.result))!r}")
     return lines
@@ -104,13 +113,13 @@ def who_used(
     json: options.Json = False,
 ) -> None:
     """List the turns that were given a memory, and which version of it."""
-    from pelton.adapters.cli.connect import on_reader
     from pelton.runtime import provenance
 
     async def run(reader: Reader) -> list[provenance.Use]:
         return await provenance.uses(reader, memory)
 
-    found = on_reader(options.settings(config, data=data, nats__url=nats), file, run)
+    settings = options.settings(config, data=data, nats__url=nats)
+    found = on_reader(settings, file, run, about=remembered(memory))
     rows = [
         [
             *(str(e.version), e.time, e.agent, e.task_id, str(e.turn), e.key),
@@ -136,13 +145,13 @@ def as_of(
     json: options.Json = False,
 ) -> None:
     """List the memories that could be recalled as of a sequence, the newest first."""
-    from pelton.adapters.cli.connect import on_reader
     from pelton.runtime import provenance
 
     async def run(reader: Reader) -> list[Memory]:
         return await provenance.recallable(reader, sequence, agent=as_)
 
-    found = on_reader(options.settings(config, data=data, nats__url=nats), file, run)
+    settings = options.settings(config, data=data, nats__url=nats)
+    found = on_reader(settings, file, run, about=cut(sequence))
     shown = [(memory, version) for memory in found if (version := memory.current) is not None]
     rows = [
         [
@@ -173,14 +182,15 @@ def taint(
     json: options.Json = False,
 ) -> None:
     """List all that came of something bad: memories, and tasks that were given it, and on."""
-    from pelton.adapters.cli.connect import on_reader
     from pelton.events.taint import Taint
     from pelton.runtime import provenance
 
     async def run(reader: Reader) -> Taint:
         return await provenance.taint(reader, await provenance.place_of(reader, event))
 
-    found = on_reader(options.settings(config, data=data, nats__url=nats), file, run)
+    about = cut(int(event)) if event.isdecimal() else remembered(event.partition("@")[0])
+    settings = options.settings(config, data=data, nats__url=nats)
+    found = on_reader(settings, file, run, about=about)
     tasks = [
         [
             *(str(each.sequence), each.how, str(each.because), each.agent, each.task_id),

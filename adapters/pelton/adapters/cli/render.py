@@ -33,16 +33,19 @@ def render(
 ) -> None:
     """Write context.md, tasks.json, decisions.log and issues.md of a conversation."""
     from pelton.adapters.cli.connect import on_reader
+    from pelton.adapters.cli.library import conversation
     from pelton.runtime.replay import render as renderings
+    from pelton.runtime.replay.lineage import with_lineage
     from pelton.runtime.replay.session import Session, check_context, session_of
 
     context_id = check_context(context)
 
     async def read(reader: Reader) -> Session:
-        return await session_of(reader, context_id, blobs=False)
+        session = await session_of(reader, context_id, blobs=False)
+        return await with_lineage(reader, session, sources=False)
 
     settings = options.settings(config, data=data, nats__url=nats)
-    session = on_reader(settings, file, read, about=context)
+    session = on_reader(settings, file, read, about=conversation(context))
     if at is not None:
         session = Session([each for each in session.records if each.sequence <= at], {})
     texts = renderings.render(session, context_id)

@@ -122,12 +122,13 @@ def save(
 
 def _session(settings: Settings, task: str, file: Path | None) -> Session:
     from pelton.adapters.cli.connect import on_reader
+    from pelton.adapters.cli.library import conversation
     from pelton.runtime.replay.session import Reader, task_session
 
     async def read(reader: Reader) -> Session:
         return await task_session(reader, task)
 
-    return on_reader(settings, file, read, about=task)
+    return on_reader(settings, file, read, about=conversation(task))
 
 
 def names_of(task: str, session: Session) -> list[str]:

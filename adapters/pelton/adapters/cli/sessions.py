@@ -42,13 +42,14 @@ def export(
     from pelton.adapters.cli.connect import on_reader
     from pelton.events.ids import token
     from pelton.runtime.replay import archive
+    from pelton.runtime.replay.lineage import with_lineage
     from pelton.runtime.replay.session import check_context, session_of
 
     context_id = check_context(context)
     path = out or Path(f"{token(context_id)}.pelton")
 
     async def read(reader: Reader) -> tuple[Session, Mapping[str, bytes]]:
-        session = await session_of(reader, context_id)
+        session = await with_lineage(reader, await session_of(reader, context_id))
         return session, await _keys(session, keys) if keys is not None else {}
 
     settings = options.settings(config, data=data, nats__url=nats)

@@ -186,6 +186,7 @@ def _tasks(
     import asyncio
 
     from pelton.adapters.cli.connect import on_reader, with_its_keys
+    from pelton.adapters.cli.library import conversation
     from pelton.runtime.replay.archive import open_file
     from pelton.runtime.replay.session import task_session
 
@@ -202,7 +203,7 @@ def _tasks(
         async def read(reader: Reader, task: str = task) -> Session:
             return await task_session(reader, task)
 
-        yield on_reader(settings, None, read, about=task), task
+        yield on_reader(settings, None, read, about=conversation(task)), task
 
 
 def _of_session(session: Session, cohort: Cohort) -> Iterator[str]:

@@ -48,6 +48,7 @@ def show(
 
     from pelton.adapters.cli import outlook, timeline
     from pelton.adapters.cli.connect import on_reader
+    from pelton.adapters.cli.library import conversation
 
     settings = options.settings(config, data=data, nats__url=nats)
 
@@ -57,7 +58,7 @@ def show(
         found = await find(reader, task, at=at)
         return found, await opened_task(reader, found.task)
 
-    found, view = on_reader(settings, file, run, about=task)
+    found, view = on_reader(settings, file, run, about=conversation(task))
     events = list(timeline.of_task(found.records, task))
     value = {
         "agent": found.agent,

@@ -40,9 +40,12 @@ def step(
 ) -> None:
     """Walk through a task event by event: what each one changed, and what had caused it."""
     from pelton.adapters.cli.connect import on_reader
+    from pelton.adapters.cli.library import conversation
 
     settings = options.settings(config, data=data, nats__url=nats)
-    paces = on_reader(settings, file, lambda reader: _walk(reader, task, at), about=task)
+    paces = on_reader(
+        settings, file, lambda reader: _walk(reader, task, at), about=conversation(task)
+    )
     output = Output(json=json)
     if not (json or whole) and sys.stdin.isatty() and sys.stdout.isatty():
         _interactive(paces)

@@ -181,6 +181,11 @@ FAMILIES: Final = (
     _standing(
         "pelton_contexts_in_hand", (), "Contexts that this executor works on.", parts=("executor",)
     ),
+    _standing(
+        *("pelton_agents_without_keys", ()),
+        "Agents that this executor serves without the keys of what is sealed of them.",
+        parts=("executor",),
+    ),
     # All.
     Family(
         *("pelton_loop_restarts", "counter", ("loop",)),

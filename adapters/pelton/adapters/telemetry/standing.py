@@ -147,6 +147,7 @@ async def in_hand(tenant: str, log: Log, executor: Executor) -> list[Reading]:
     return [
         ("pelton_log_connected", (tenant,), float(log.connected)),
         ("pelton_contexts_in_hand", (), executor.active),
+        ("pelton_agents_without_keys", (), len(executor.blind)),
     ]
 
 

@@ -22,15 +22,24 @@ class Keys:
 
     async def get(self, name: str) -> Kept | None:
         """Return what is kept under a name, as the leader has it."""
+        found = await self._last(wire.check_literal(f"{_PREFIX}{name}"))
+        return found[1] if found else None
+
+    async def last(self, agent: str = "") -> tuple[str, Kept] | None:
+        """Return what was kept last for a context, of an agent or of any, with its name."""
+        return await self._last(f"{_PREFIX}{wire.check_literal(agent) if agent else '*'}.*")
+
+    async def _last(self, pattern: str) -> tuple[str, Kept] | None:
         subject = f"$JS.API.STREAM.MSG.GET.{KEYS}"
-        question = {"last_by_subj": wire.check_literal(f"{_PREFIX}{name}")}
-        answer = await self._api.answer(subject, question, wire.decode_stored)
+        answer = await self._api.answer(subject, {"last_by_subj": pattern}, wire.decode_stored)
         if answer.error is not None and answer.error.err_code == wire.NO_STREAM:
             return None
         if answer.error is not None and answer.error.err_code != wire.NO_MESSAGE:
             raise refused(answer.error)
-        found = wire.found(answer)
-        return Kept(found.record.data, found.record.sequence) if found else None
+        if (found := wire.found(answer)) is None:
+            return None
+        record = found.record
+        return record.subject.removeprefix(_PREFIX), Kept(record.data, record.sequence)
 
     async def put(self, name: str, data: bytes, *, expect: int) -> bool:
         """Keep something if the last under the name has that position; say whether it is ours."""

@@ -60,7 +60,7 @@ from pelton.runtime.simulation.log import SimulatedLog
 from pelton.runtime.simulation.server import SimulatedServer
 from pelton.runtime.simulation.world import SimulatedWorld
 from pelton.runtime.steps import Steps
-from pelton.runtime.vault import Keyring
+from pelton.runtime.vault import ContentSealed, Keyring
 from pelton.runtime.writer import Writer
 
 PATIENCE: Final = 3_600.0
@@ -298,11 +298,16 @@ def _host(log: SimulatedLog, world: SimulatedWorld) -> Host:
         patience=_ENDLESS,
         hurry=asyncio.Event(),
         ended=_ended,
+        blind=_blind,
     )
 
 
 def _ended(_agent: str, _event: TurnEnded) -> None:
     """Nobody counts what a re-run comes to."""
+
+
+async def _blind(_agent: str, _error: ContentSealed) -> None:
+    """Whether all can be read was looked at before."""
 
 
 def _furnish(server: SimulatedServer, session: Session) -> None:
