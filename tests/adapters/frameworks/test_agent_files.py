@@ -302,7 +302,7 @@ async def test_what_is_not_installed_is_found_with_what_installs_it(
     assert remedy not in checks["adapter"].says
     assert agent is not None
     with pytest.raises(AdapterError, match=re.escape(remedy)):
-        async with agent.opened():
+        async with agent.opened(None):
             pass
 
 
