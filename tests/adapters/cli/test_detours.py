@@ -39,7 +39,7 @@ def test_of_others_there_is_nothing_to_tell(reference: str) -> None:
 
 def test_what_keeps_them_from_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     off = detours.models("claude:", GatewaySettings(enabled=False), KEYS)
-    monkeypatch.setattr(detours, "lacks", lambda _: iter(["aiohttp is not installed"]))
+    monkeypatch.setattr(detours, "lacks", {"gateway": ["aiohttp is not installed"]}.get)
     without = detours.models("claude:", GatewaySettings(), KEYS)
     assert [each and (each.state, each.remedy) for each in (off, without)] == [
         ("warn", "set gateway.enabled = true"),

@@ -21,6 +21,7 @@ _EXTRA: Final = "gateway"
 _KINDS: Final = {"claude": "anthropic", "codex": "openai", "hermes": "openai", "crewai": ""}
 _PROGRAMS: Final = {"claude": "anthropic", "codex": "openai", "gemini": "gemini"}
 _ROUND: Final = "its calls of models are not recorded, and counted only as it reports"
+_STEPS: Final = "its calls of models are steps of its own, but its process has the key"
 
 
 def models(reference: str, settings: GatewaySettings, environ: Mapping[str, str]) -> Check | None:
@@ -28,18 +29,19 @@ def models(reference: str, settings: GatewaySettings, environ: Mapping[str, str]
     provider = _asks(reference)
     if provider is None:
         return None
+    told = _ROUND if provider else _STEPS
     if "home" in reference.partition(":")[0].split("+"):
         says = f"it asks with its user's login, round the gateway: {_ROUND}"
         return warn(_NAME, says, "leave out +home, where the executor has a key")
     if not settings.enabled:
-        return warn(_NAME, f"the gateway is off: {_ROUND}", "set gateway.enabled = true")
+        return warn(_NAME, f"the gateway is off: {told}", "set gateway.enabled = true")
     if any(lacks(_EXTRA)):
-        says = f"the gateway is not installed: {_ROUND}"
+        says = f"the gateway is not installed: {told}"
         return warn(_NAME, says, f"pip install 'pelton[{_EXTRA}]'")
-    return _led(provider, settings, environ)
+    return _led(provider, settings, environ, told)
 
 
-def _led(provider: str, settings: GatewaySettings, environ: Mapping[str, str]) -> Check:
+def _led(provider: str, settings: GatewaySettings, environ: Mapping[str, str], told: str) -> Check:
     from pelton.adapters.gateway.upstream import upstreams
 
     there = upstreams(settings, environ)
@@ -48,7 +50,7 @@ def _led(provider: str, settings: GatewaySettings, environ: Mapping[str, str]) -
     missing = f"no key of {provider}" if provider else "no provider's key"
     return warn(
         _NAME,
-        f"the executor has {missing}, so it asks by itself, round the gateway: {_ROUND}",
+        f"the executor has {missing}, so it goes round the gateway: {told}",
         "set the key where the executor is started, or in gateway.keys",
     )
 
