@@ -10,12 +10,15 @@ from typing import Any
 import msgspec
 import pytest
 
+from pelton.events.agent import Trouble
 from pelton.events.equipment import EquipmentKind
 from pelton.events.errors import InvalidInput
 from pelton.events.events import TurnStarted
 from pelton.events.ruling import Point, Ruling
+from pelton.events.start import AgentStageFailed
 from pelton.events.step import StepKind
 from pelton.runtime.agents import Agent, Terms, agent
+from pelton.runtime.aggregates import agents_of
 from pelton.runtime.equipment_settings import EquipmentSettings, HookSettings, PluginSettings
 from pelton.runtime.guard import CallDenied
 from pelton.runtime.hooks import Occasion
@@ -24,7 +27,7 @@ from pelton.runtime.outfitter import Outfitter, outfit
 from pelton.runtime.plugin import PluginRefused, digest_of, manifest_of
 from pelton.runtime.skills import skill
 from pelton.runtime.turn import Turn
-from tests.runtime.clients import Client, reply, serving
+from tests.runtime.clients import WORLD, Client, reply, serving
 
 MANIFEST = """
 name = "mine"
@@ -182,6 +185,35 @@ async def test_no_turn_begins_with_a_plugin_that_is_not_the_pinned_one(tmp_path:
         fits()
     (tmp_path / "mine" / "it.py").write_text(CODE)
     assert fits().hooks
+
+
+async def test_turns_wait_for_the_pinned_plugin_and_operators_see_it(
+    log: JetStreamLog, tmp_path: Path
+) -> None:
+    pinned = plugin(tmp_path / "mine")
+    fits = Outfitter(lambda: [EquipmentSettings(plugins={"mine": pinned})], tmp_path / "store")
+
+    @agent(name="echo")
+    async def echo(turn: Turn) -> str:
+        return turn.text
+
+    async def trouble() -> Trouble | None:
+        return (await agents_of(log, WORLD).load("echo")).trouble
+
+    client = Client(log)
+    async with serving(log, dataclasses.replace(echo, outfit=fits)):
+        (tmp_path / "mine" / "it.py").write_text(CODE + "\n")
+        context, task = await client.send("go")
+        async with asyncio.timeout(10):
+            while (found := await trouble()) is None:
+                await asyncio.sleep(0.05)
+        assert isinstance(found.event, AgentStageFailed)
+        assert "another is pinned" in found.event.detail
+        (tmp_path / "mine" / "it.py").write_text(CODE)
+        assert reply(await client.settled(context, task)) == "go"
+        async with asyncio.timeout(10):
+            while await trouble() is not None:
+                await asyncio.sleep(0.05)
 
 
 async def test_an_agent_sees_its_skills_and_reads_one(log: JetStreamLog, tmp_path: Path) -> None:

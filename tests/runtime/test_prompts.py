@@ -134,6 +134,15 @@ async def test_a_context_that_idles_is_nudged_once(log: JetStreamLog) -> None:
         assert len(await nudges(client, context)) == 2
 
 
+async def test_an_executor_that_remembers_the_context_nudges_it(log: JetStreamLog) -> None:
+    client = Client(log)
+    async with serving(log, idler(0.5)):
+        context, task = await client.send("hello")
+        await client.settled(context, task)
+        await client.until(context, lambda state: len(state.tasks) == 2)
+        assert len(await nudges(client, context)) == 1
+
+
 async def test_what_is_said_in_time_puts_the_nudge_off(log: JetStreamLog) -> None:
     client = Client(log)
     async with serving(log, idler(1.2)):

@@ -41,6 +41,7 @@ RULES = [
     ("call.principal in ['anna', 'bob'] ? 'allow' : 'deny'", Ruling.ALLOW),
     ("call.text.matches('(?i)password')", Ruling.DENY),
     ("!call.idempotent", Ruling.ALLOW),
+    ("call.text == 'recall.any' || call.text == \"call.any\"", Ruling.ALLOW),
 ]
 
 
@@ -54,6 +55,7 @@ def test_a_rule_rules(text: str, ruling: Ruling) -> None:
     [
         ("call.kind ==", "cannot be read"),
         ("call.mood == 'good'", "mood"),
+        ("call.name == 'pay' && call.args.amount > 9", "args"),
         ("cal.kind == 'step'", "cal"),
         ("open('/etc/passwd')", "open"),
         ("true" + " " * 10_000, "10000 characters"),

@@ -73,6 +73,8 @@ class Spending(msgspec.Struct):
 
 def _milliseconds(began: str, ended: str) -> int:
     """Return how long something took; nothing if a time is none."""
+    if began == ended:  # most turns of agents that ask no model
+        return 0
     try:
         took = datetime.fromisoformat(ended) - datetime.fromisoformat(began)
     except (ValueError, TypeError):  # there is none, or only one has a zone

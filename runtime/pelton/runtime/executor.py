@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -35,6 +35,7 @@ from pelton.runtime.model_gateway import ModelGateway
 from pelton.runtime.observer import UNOBSERVED, Observer
 from pelton.runtime.outbox import Outbox
 from pelton.runtime.patience import patiently, why
+from pelton.runtime.plugin import PluginRefused
 from pelton.runtime.presence import Presence
 from pelton.runtime.prompts import Prompts
 from pelton.runtime.registration import register
@@ -129,6 +130,7 @@ class Executor:
         self._works: dict[str, InHand] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._heard: dict[str, tuple[Bells, asyncio.Task[None]]] = {}
+        self._unfit: set[str] = set()
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
         self.id = world.new_id()
@@ -421,6 +423,7 @@ class Executor:
         delay: float | None = 0.0  # what ends otherwise than well rings again, cancelled work too
         try:
             delay = await work.drain()
+            await self._fit(work.agent)
         except HandedBack as back:
             delay = back.delay
         except Conflict:
@@ -431,11 +434,24 @@ class Executor:
         except LogUnavailable as error:
             logger.warning("log-unavailable", place=work.place, reason=str(error))
             delay = 1.0
+        except PluginRefused as error:
+            delay = _later(work.bell)
+            logger.warning("turns-wait", place=work.place, reason=str(error), again_in=delay)
+            self._unfit.add(work.agent.name)
+            await self.failed(work.agent.name, Stage.PREFLIGHT, error)
         except Exception:
-            delay = min(60.0, 0.5 * 2.0 ** min(work.bell.deliveries, 10))
+            delay = _later(work.bell)
             logger.exception("context-failed", place=work.place, again_in=delay)
         finally:
             await self._put_down(work, delay)
+
+    async def _fit(self, agent: Agent) -> None:
+        """Say that an agent is well again whose turns had to wait for what it goes by."""
+        if agent.name in self._unfit:
+            with suppress(PluginRefused):  # what was done did not need it
+                agent.fitted()
+                self._unfit.discard(agent.name)
+                await self._in_time(recovered(self._host, agent.name))
 
     async def _put_down(self, work: InHand, delay: float | None) -> None:
         del self._works[work.bell.record.subject]
@@ -448,3 +464,8 @@ class Executor:
                 await work.bell.hand_back(delay)
         except PeltonError as error:  # the bell rings again by itself
             logger.warning("cannot-put-down", place=work.place, reason=str(error))
+
+
+def _later(bell: Bell) -> float:
+    """Return in how many seconds to try again what has failed here as often as a bell has rung."""
+    return min(60.0, 0.5 * 2.0 ** min(bell.deliveries, 10))

@@ -30,10 +30,15 @@ def nudge_due(agent: Agent, state: Context) -> str:
     return rfc3339(rested + timedelta(seconds=idle.after))
 
 
+def is_due(host: Host, agent: Agent, state: Context) -> bool:
+    """Whether the idle prompt of a context is to be said now."""
+    due = nudge_due(agent, state)
+    return bool(due) and due <= rfc3339(host.log.now)
+
+
 async def nudge(host: Host, agent: Agent, state: Context) -> bool:
     """Say the idle prompt in a context that is at rest, if it is due; return whether it is."""
-    due = nudge_due(agent, state)
-    if not due or rfc3339(host.log.now) < due:
+    if not is_due(host, agent, state):
         return False
     idle, task = agent.terms.idle, state.tasks[state.rested]
     assert idle is not None  # or it would not be due

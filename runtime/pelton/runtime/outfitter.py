@@ -51,7 +51,8 @@ class Outfitter:
         self._settings = tuple(read())
         self._seen = self._look()
         self._outfit = outfit(self._settings, store)
-        self._refused: PluginRefused | None = None
+        self._refused = ""
+        """Why there is none now."""
 
     def __call__(self) -> Outfit:
         """Return what an attempt goes by that begins now.
@@ -61,8 +62,8 @@ class Outfitter:
         """
         if self._look() != self._seen:
             self.reload()
-        if self._refused is not None:
-            raise self._refused
+        if self._refused:
+            raise PluginRefused(self._refused)
         return self._outfit
 
     def reload(self) -> None:
@@ -70,10 +71,10 @@ class Outfitter:
         try:
             self._settings = tuple(self._read())
             self._outfit = outfit(self._settings, self._store)
-            self._refused = None
+            self._refused = ""
             logger.info("equipment-reloaded", equipment=[e.name for e in self._outfit.equipment])
         except PluginRefused as error:
-            self._refused = error
+            self._refused = str(error)
             logger.error("plugin-refused", reason=str(error))  # noqa: TRY400  it says all there is
         except PeltonError as error:
             logger.error("equipment-kept", reason=str(error))  # noqa: TRY400  it says all there is

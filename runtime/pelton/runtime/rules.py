@@ -6,6 +6,7 @@ an end. It says `"allow"`, `"ask"` or `"deny"`; or true, which is to deny, and f
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import ClassVar, Final
 
@@ -14,6 +15,8 @@ from pelton.events.errors import InvalidInput, PeltonError
 
 _LONGEST: Final = 10_000
 _WHEN: Final = datetime(2026, 1, 1, tzinfo=UTC)
+_STRINGS: Final = re.compile(r"""('|")(?:\\.|(?!\1).)*\1""", re.DOTALL)
+_MEMBER: Final = re.compile(r"(?<![\w.])call\s*\.\s*(\w+)")
 _MEMBERS: Final = f"a rule sees call, with {', '.join(Call.__struct_fields__)}"
 
 
@@ -46,6 +49,9 @@ class Rule:
             self._program = cel.compile(text)
         except (ValueError, RuntimeError) as error:
             raise InvalidRule(f"the rule cannot be read: {error}") from error
+        for name in _MEMBER.findall(_STRINGS.sub("''", text)):  # also where no sample comes to
+            if name not in Call.__struct_fields__:
+                raise InvalidRule(f"a call has no member {name!r} ({_MEMBERS})")
         for kind in Kind:
             sample = Call(kind=kind, agent="a", principal="p", context="c", task="t", time=_WHEN)
             try:

@@ -37,7 +37,7 @@ from pelton.runtime.agents import Agent
 from pelton.runtime.assignment import CRASHED, Assignment, Host, begin, died, go_on
 from pelton.runtime.attempt import Attempt, End
 from pelton.runtime.clock import rfc3339
-from pelton.runtime.idle import nudge, nudge_due
+from pelton.runtime.idle import is_due, nudge, nudge_due
 from pelton.runtime.log import Bell, Heard, Lease, LogUnavailable, Record
 from pelton.runtime.mailbox import busy
 from pelton.runtime.reception import receive
@@ -131,7 +131,8 @@ class Work:
         known = self._host.contexts.known(self.agent.name, self.context_id)
         if known is not None and self._over(known):
             await self._follow_up(known)
-            return self._until(known)
+            if not is_due(self._host, self.agent, known):
+                return self._until(known)
         opened = await self._opened()
         if opened and self._quiet and not self.rung and self.agent.terms.idle is None:
             return None

@@ -87,10 +87,11 @@ def top(
 ) -> None:
     """Show how agents stand, what runs and waits, rates and spend, until interrupted.
 
-    With --json it looks once.
+    With --json, or where the output is no terminal, it looks once.
     """
     import asyncio
     import contextlib
+    import sys
 
     from pelton.adapters.cli.connect import open_log, read_models
 
@@ -98,7 +99,7 @@ def top(
 
     async def run() -> None:
         async with open_log(settings) as log, read_models(settings) as models:
-            if once or json:
+            if once or json or not sys.stdout.isatty():
                 found = await look(log, models)
                 lines = [found.line(), "", *columns([HEAD, *(row.cells() for row in found.agents)])]
                 Output(json=json).result(found, lines)
