@@ -19,7 +19,7 @@ from pelton.projections.folds import Folds
 from pelton.runtime.log import Log
 
 LONG: Final = 1000
-"""Events that are folded anew at the most, where folds are kept: some hundredths of a second."""
+"""Once so many events of a context were folded at a time, its fold is kept: it took a moment."""
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 

@@ -305,7 +305,7 @@ class Executor:
             await self._blind(agent, error)
 
     async def _blind(self, agent: str, error: ContentSealed) -> None:
-        """Say, once, that what is sealed of an agent cannot be read here."""
+        """Say that what is sealed of an agent cannot be read here: in the agent's log, once."""
         logger.error("cannot-read", agent=agent, code=error.code, reason=str(error))
         if agent in self.blind:
             return

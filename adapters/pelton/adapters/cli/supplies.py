@@ -48,12 +48,13 @@ async def kept_folds(settings: Settings) -> AsyncGenerator[Folds | None]:
 
     from pelton.projections.database import StoreUnavailable, StoreUnusable
     from pelton.projections.folds import open_folds
+    from pelton.runtime.patience import why
 
     async with contextlib.AsyncExitStack() as stack:
         try:
             found = await stack.enter_async_context(open_folds(settings.folds_path))
-        except (StoreUnavailable, StoreUnusable) as error:
-            structlog.get_logger().warning("no-folds-kept", code=error.code, reason=str(error))
+        except (StoreUnavailable, StoreUnusable, OSError) as error:
+            structlog.get_logger().info("no-folds-kept", reason=why(error))
             found = None
         yield found
 
