@@ -42,10 +42,14 @@ class Reads:
         return await self._log.read(subject, after=after, **options)
 
 
+def look(text: str) -> dict[str, list[Any]]:
+    return {"seen": [text, 1.5, None]}
+
+
 @agent(name="echo")
 async def echo(turn: Turn) -> str:
     """Remembers some things in every way that a fold has."""
-    await turn.step("look", lambda text: {"seen": [text, 1.5, None]}, turn.text)
+    await turn.step("look", look, turn.text)
     await turn.stream(turn.text)
     await turn.artifact("done", name="note", metadata={"a": {"b": [1]}})
     return turn.text
