@@ -139,7 +139,7 @@ bench: $(VENV)/.ready
 bench-turns: $(VENV)/.ready
 	@$(BIN)/python -m benchmarks.turns $(ARGS)
 
-## bench-fold: how long one session of 1,000 events takes to fold
+## bench-fold: how long one session of 1,000 events takes to fold, and to be met with and without its kept fold
 bench-fold: $(VENV)/.ready
 	@$(BIN)/python -m benchmarks.fold $(ARGS)
 

@@ -60,9 +60,9 @@ class Host(NamedTuple):
     `executor` is its id, `tenant` what its own records name, `patience` after how many seconds of
     its silence others take over; once `hurry` is set, everything is handed back. `ended` is told of
     each turn of an agent that has ended here, and `blind` of what is sealed and cannot be read
-    here. `steps` makes what calls the functions of steps;
-    `gateway` is where agents' calls of models go, if there is one, and `budgets` says how many
-    there may be; `observer` hears of all that is done.
+    here. `steps` makes what calls the functions of steps; `gateway` is where agents' calls of
+    models go, if there is one, and `budgets` says how many there may be; `observer` hears of all
+    that is done.
     """
 
     log: Log

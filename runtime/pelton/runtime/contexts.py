@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import contextlib
 from collections import OrderedDict
+from typing import Final
+
+import structlog
 
 from pelton.events import subjects
 from pelton.events.context import Context, fold
 from pelton.events.decide import foresee
+from pelton.events.envelope import digest
 from pelton.events.errors import DamagedRecord
 from pelton.events.upcast import decode_command
+from pelton.projections.database import StoreUnavailable, StoreUnusable
+from pelton.projections.folds import Folds
 from pelton.runtime.log import Log
+
+LONG: Final = 1000
+"""Once so many events of a context were folded at a time, its fold is kept: it took a moment."""
+
+logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class Contexts:
-    """Reads contexts from the log; remembers the latest `capacity` of them (a cache, law 1)."""
+    """Reads contexts from the log; remembers the latest `capacity` of them (a cache, law 1).
 
-    def __init__(self, log: Log, *, capacity: int = 4096) -> None:
-        self._log = log
+    With `folds`, what is long is kept there, too, for processes that begin later.
+    """
+
+    def __init__(self, log: Log, *, capacity: int = 4096, folds: Folds | None = None) -> None:
+        self._log, self._folds = log, folds
         self._capacity = capacity
         self._known: OrderedDict[tuple[str, str], Context] = OrderedDict()
 
@@ -30,12 +44,35 @@ class Contexts:
             DamagedRecord: its commits do not chain (law 13).
             LogUnavailable: the log did not answer in time.
         """
-        state = self._known.get((agent, context)) or Context(agent=agent, id=context)
         subject = subjects.commits(agent, context)
+        state = known = self._known.get((agent, context)) or await self._kept(agent, context)
         for record in await self._log.read(subject, after=state.head, decisive=decisive):
             state = fold(state, record.sequence, record.data)
         self.remember(state)
+        if state.sequence - known.sequence >= LONG:
+            await self._keep(state)
         return state
+
+    async def _kept(self, agent: str, context: str) -> Context:
+        """Return a context to fold on from: as it was kept, if the log has what it ends with."""
+        new = Context(agent=agent, id=context)
+        try:
+            found = await self._folds.get(agent, context) if self._folds is not None else None
+        except (StoreUnavailable, StoreUnusable) as error:
+            logger.warning("fold-unreadable", agent=agent, code=error.code, reason=str(error))
+            return new
+        if found is None:
+            return new
+        last = await self._log.at(found.head)
+        same = last is not None and last.subject == subjects.commits(agent, context)
+        return found if last is not None and same and digest(last.data) == found.hash else new
+
+    async def _keep(self, state: Context) -> None:
+        try:
+            if self._folds is not None:
+                await self._folds.put(state)
+        except (StoreUnavailable, StoreUnusable) as error:  # it is folded anew the next time
+            logger.warning("fold-unkept", agent=state.agent, code=error.code, reason=str(error))
 
     async def foreseen(self, agent: str, context: str, *, decisive: bool = False) -> Context:
         """Return a context as clients see it: messages that wait to be decided count already.

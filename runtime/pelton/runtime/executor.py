@@ -20,6 +20,7 @@ from pelton.events.errors import InvalidInput, PeltonError
 from pelton.events.events import TurnEnded
 from pelton.events.presence import Beat
 from pelton.events.start import Stage
+from pelton.projections.folds import Folds
 from pelton.runtime.agents import Agent
 from pelton.runtime.aggregates import agents_of, schedules_of
 from pelton.runtime.assignment import Host
@@ -103,7 +104,7 @@ class Executor:
     agents elsewhere that work is delegated to, `steps` makes what calls the functions of steps, and
     `embed` the vectors of texts, to recall them by meaning. `gateway` is where the calls of models
     go that agents make elsewhere than in steps, `budgets` says how many of all there may be, and
-    `observer` hears of what is done.
+    `observer` hears of what is done. `folds` are those of long contexts, if they are kept.
     """
 
     def __init__(
@@ -121,6 +122,7 @@ class Executor:
         gateway: ModelGateway | None = None,
         budgets: Budgets | None = None,
         observer: Observer = UNOBSERVED,
+        folds: Folds | None = None,
     ) -> None:
         self._log, self._world = log, world
         self._seats = Seats(agents, self._used, gateway)
@@ -133,7 +135,7 @@ class Executor:
         self._hurry = asyncio.Event()
         self.id = world.new_id()
         """Who this executor is in the log."""
-        contexts, remotes = Contexts(log), Remotes(remote, world=world)
+        contexts, remotes = Contexts(log, folds=folds), Remotes(remote, world=world)
         outbox = Outbox(log, world=world, remotes=remotes, attention=4 * patience)
         agents_ = agents_of(log, world)
         self._host = Host(
@@ -303,7 +305,7 @@ class Executor:
             await self._blind(agent, error)
 
     async def _blind(self, agent: str, error: ContentSealed) -> None:
-        """Say, once, that what is sealed of an agent cannot be read here."""
+        """Say that what is sealed of an agent cannot be read here: in the agent's log, once."""
         logger.error("cannot-read", agent=agent, code=error.code, reason=str(error))
         if agent in self.blind:
             return

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from msgspec.structs import replace
 
-from pelton.events.errors import PeltonError
+from pelton.events.errors import DamagedRecord, PeltonError
 from pelton.events.memories import SEALED
 from pelton.events.subjects import ALL_MEMORY
+from pelton.events.upcast import decode_commit
 from pelton.projections.memories import MemoryEntry, MemoryQuery, Order
 from pelton.projections.pages import Page
 from pelton.projections.read import ReadModels
@@ -238,8 +239,22 @@ class _Copy:
     async def _take_in(self, records: Sequence[Record]) -> dict[int, str]:
         """Return what sealed records say, as far as it can be read."""
         found = await opened(self._log.vault, records)
-        self.lacks |= any(b'"keyid"' in e.data and e.sequence not in found for e in records)
+        for record in records:
+            if not self.lacks and b'"keyid"' in record.data and record.sequence not in found:
+                self.lacks = await self._sealed(record)
         return found
+
+    async def _sealed(self, record: Record) -> bool:
+        """Whether it is for want of a key that a record cannot be read, which is not erased."""
+        try:
+            keyid = decode_commit(record.data).keyid
+            if isinstance(keyid, str) and self._log.vault is not None:
+                await self._log.vault.check(keyid)
+        except (ContentErased, DamagedRecord):
+            return False
+        except ContentSealed:
+            return True
+        return isinstance(keyid, str) and self._log.vault is None
 
     async def aclose(self) -> None:
         """End it, when nobody uses it any more."""

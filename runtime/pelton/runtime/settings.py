@@ -295,6 +295,12 @@ class Settings(EquipmentSettings, frozen=True, kw_only=True):
         """The SQLite file of the read models."""
         return self.directory / self.projections.file
 
+    @property
+    def folds_path(self) -> Path:
+        """The SQLite file of what long contexts were folded to: a cache beside the read models."""
+        path = self.projections_path
+        return path.with_name(f"{path.stem}.folds{path.suffix}")
+
     def projections_of(self, tenant: str) -> Path:
         """Return the SQLite file of the read models of one of `tenants`: it is its own."""
         path = self.projections_path

@@ -42,6 +42,7 @@ from pelton.adapters.telemetry.standing import look, readings
 from pelton.adapters.telemetry.telemetry import Telemetry
 from pelton.events.a2a import JsonObject
 from pelton.events.errors import PeltonError
+from pelton.projections.folds import Folds
 from pelton.projections.read import ReadModels
 from pelton.runtime.access import Keyring
 from pelton.runtime.clock import RealWorld, World
@@ -119,6 +120,7 @@ async def open_bridge(
     log: Log,
     models: ReadModels,
     *,
+    folds: Folds | None = None,
     reached: Reached | None = None,
     listens: str = "127.0.0.1",
     hosts: Iterable[str] = (),
@@ -141,19 +143,20 @@ async def open_bridge(
 ) -> AsyncGenerator[Bridge]:
     """Give a bridge on a log, while the context lasts; one that serves HTTP is `serve_bridge`.
 
-    `reached` is the method of a projector in this process, so that lists need not look for what it
-    has done. `listens` is the host that it is going to listen on, `hosts` are names that it answers
-    to beside that of `public_url`, `origins` are those of pages elsewhere (see `guard.Guard`).
-    `agents_at` leads from hosts to the agents that they serve at their root. With `legacy` it
-    speaks A2A 0.3 too. `more` are tenants beside `tenant`. With `push` it sends push notifications.
-    With `debug` it serves the debugger that this makes of the first tenant, with `tools` those of
-    agents outside, and of operators. `callbacks` are the secrets, by tenant, with which answers are
-    signed that come later. `telemetry` is what it tells its operators.
+    `folds` are those of long contexts, if they are kept. `reached` is the method of a projector in
+    this process, so that lists need not look for what it has done. `listens` is the host that it is
+    going to listen on, `hosts` are names that it answers to beside that of `public_url`, `origins`
+    are those of pages elsewhere (see `guard.Guard`). `agents_at` leads from hosts to the agents
+    that they serve at their root. With `legacy` it speaks A2A 0.3 too. `more` are tenants beside
+    `tenant`. With `push` it sends push notifications. With `debug` it serves the debugger that this
+    makes of the first tenant, with `tools` those of agents outside, and of operators. `callbacks`
+    are the secrets, by tenant, with which answers are signed that come later. `telemetry` is what
+    it tells its operators.
     """
     world = world or RealWorld()
     telemetry = telemetry or Telemetry(world=world)
     loops = Loops(world=world, observer=telemetry)
-    accounts = (Account(tenant, log, models, agents_at or {}), *more)
+    accounts = (Account(tenant, log, models, agents_at or {}, folds), *more)
     async with contextlib.AsyncExitStack() as stack:
         served: list[Tenant] = []
         for account in accounts:
@@ -238,7 +241,7 @@ async def _open_tenant(
 ) -> AsyncGenerator[Tenant]:
     """Give a tenant as a bridge serves it, followed live while the context lasts."""
     log = account.log
-    contexts = Contexts(log)
+    contexts = Contexts(log, folds=account.folds)
     lists = TaskLists(account.models, world=world, reached=reached)
     agents = Agents(log, default=default_agent, world=world)
     keyring = Keyring(log, world=world)

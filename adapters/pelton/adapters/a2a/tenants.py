@@ -17,6 +17,7 @@ from pelton.adapters.a2a.lists import TaskLists
 from pelton.adapters.a2a.rest import Rest
 from pelton.adapters.identity.limits import Limits
 from pelton.events.errors import UnknownAgent
+from pelton.projections.folds import Folds
 from pelton.projections.read import ReadModels
 from pelton.runtime.access import Keyring
 from pelton.runtime.log import Log
@@ -28,13 +29,14 @@ class Account(NamedTuple):
     """What a tenant is served from.
 
     `hosts` are names under which it alone is reached, and the agents that they serve at their root,
-    or nothing.
+    or nothing. `folds` are those of long contexts, if they are kept.
     """
 
     name: str
     log: Log
     models: ReadModels
     hosts: Mapping[str, str] = {}
+    folds: Folds | None = None
 
 
 class Tenant(NamedTuple):

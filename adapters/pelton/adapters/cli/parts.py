@@ -32,7 +32,7 @@ from pelton.adapters.cli.options import PARTS, Part
 from pelton.adapters.cli.orders import Anew, Stop, hung_up
 from pelton.adapters.cli.output import first_of
 from pelton.adapters.cli.startup import release_rich, withhold_rich
-from pelton.adapters.cli.supplies import embedding, gateway, pushing, remotes
+from pelton.adapters.cli.supplies import embedding, gateway, kept_folds, pushing, remotes
 from pelton.events.errors import PeltonError
 from pelton.runtime.observer import UNOBSERVED, Observer
 from pelton.runtime.setting_source import Source
@@ -126,6 +126,7 @@ async def executor(settings: Settings, stop: Stop, anew: Anew, ready: Ready) -> 
         remotes(settings) as remote,
         gateway(settings) as models,
         Budgets(settings.gateway, log) as budgets,
+        kept_folds(settings) as folds,
     ):
         serving = Executor(
             log,
@@ -138,6 +139,7 @@ async def executor(settings: Settings, stop: Stop, anew: Anew, ready: Ready) -> 
             gateway=models,
             budgets=budgets,
             observer=telemetry,
+            folds=folds,
         )
         if lacking is not None:
             await serving.failed(lacking.agent, Stage.PREFLIGHT, lacking)
@@ -195,9 +197,11 @@ async def bridge(settings: Settings, stop: Stop, anew: Anew, ready: Ready) -> No
         pushing(settings, world) as push,
         open_log(settings, name="bridge", observer=telemetry) as log,
         open_read_models(_models(settings)) as models,
+        kept_folds(settings) as folds,
         open_bridge(
             log,
             models,
+            folds=folds,
             more=[
                 Account(
                     name,
@@ -207,6 +211,7 @@ async def bridge(settings: Settings, stop: Stop, anew: Anew, ready: Ready) -> No
                     await others.enter_async_context(open_read_models(_models(own))),
                     dict.fromkeys(settings.tenants[name].hosts, "")
                     | settings.tenants[name].agents_at,
+                    await others.enter_async_context(kept_folds(own)),
                 )
                 for name, own in _others(settings)
             ],

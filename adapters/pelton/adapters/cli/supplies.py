@@ -11,6 +11,7 @@ from pelton.runtime.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from pelton.adapters.push.service import Pushing
+    from pelton.projections.folds import Folds
     from pelton.runtime.clock import World
     from pelton.runtime.model_gateway import ModelGateway
     from pelton.runtime.remote import Remote
@@ -35,6 +36,27 @@ async def remotes(settings: Settings) -> AsyncGenerator[Remote | None, None]:
         ) from error
     async with open_remotes(settings.executor.remotes) as client:
         yield client
+
+
+@contextlib.asynccontextmanager
+async def kept_folds(settings: Settings) -> AsyncGenerator[Folds | None]:
+    """Give the folds of long contexts while the context lasts, if there is a place for them.
+
+    It is a cache: where it cannot be, contexts are folded from the log.
+    """
+    import structlog
+
+    from pelton.projections.database import StoreUnavailable, StoreUnusable
+    from pelton.projections.folds import open_folds
+    from pelton.runtime.patience import why
+
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            found = await stack.enter_async_context(open_folds(settings.folds_path))
+        except (StoreUnavailable, StoreUnusable, OSError) as error:
+            structlog.get_logger().info("no-folds-kept", reason=why(error))
+            found = None
+        yield found
 
 
 def embedding(settings: Settings) -> Embed | None:
