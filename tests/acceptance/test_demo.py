@@ -10,7 +10,6 @@ import pytest
 from pelton.adapters.cli import demo
 from tests.acceptance.running import pelton_itself
 
-
 ROOT = Path(__file__).parents[2]
 
 
