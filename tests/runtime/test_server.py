@@ -38,7 +38,11 @@ async def test_it_serves_jetstream_on_loopback_only(nats_server: EmbeddedServer)
     assert line.startswith(b"INFO ")
     assert b'"jetstream":true' in line
     port = int(nats_server.address.rpartition(":")[2])
-    others = {str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), port)}
+    try:
+        names = socket.getaddrinfo(socket.gethostname(), port)
+    except socket.gaierror:
+        pytest.skip("NOT PROVED HERE: this machine has no address, as the image without a network")
+    others = {str(info[4][0]) for info in names}
     for address in others - {"127.0.0.1"}:
         if address.startswith("127.") or ":" in address:
             continue

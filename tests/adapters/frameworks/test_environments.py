@@ -27,7 +27,11 @@ def test_every_file_has_the_hash_that_the_lock_says(
 ) -> None:
     """With uv as with pip, and in the version that it says is its own."""
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    monkeypatch.setattr(shutil, "which", lambda _: uv)
+
+    def which(_: str) -> str | None:
+        return uv
+
+    monkeypatch.setattr(shutil, "which", which)
     recipe = RECIPES[name]
     commands = environments.commands(recipe, tmp_path, "python3")
     assert commands[0][0] == (uv or "python3")

@@ -78,8 +78,10 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """Begin to wait for a request, unless there are too many connections."""
         super().connection_made(transport)
-        # An answer goes out as it is made, not with all others at the end of the loop's turn.
-        transport.set_write_buffer_limits(high=0)
+        # An answer goes out as it is made, not with all others at the end of the loop's turn. With
+        # TLS an empty buffer would count as a full one, and nothing would ever be written.
+        if transport.get_extra_info("sslcontext") is None:
+            transport.set_write_buffer_limits(high=0)
         if self.door is not None:
             address = self.client[0] if self.client else ""
             if not self.door.enter(address):
