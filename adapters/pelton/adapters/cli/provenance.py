@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pelton.adapters.cli import options
-from pelton.adapters.cli.connect import on_reader
 from pelton.adapters.cli.library import cut, remembered
 from pelton.adapters.cli.memory import Id, entry_of, short, whose
 from pelton.adapters.cli.output import Output, columns
@@ -36,6 +35,7 @@ def why(
     json: options.Json = False,
 ) -> None:
     """Tell what a memory came from: its message or step, its sources, what its turn was given."""
+    from pelton.adapters.cli.connect import on_reader
     from pelton.runtime import provenance
 
     async def run(reader: Reader) -> provenance.Origins:
@@ -113,6 +113,7 @@ def who_used(
     json: options.Json = False,
 ) -> None:
     """List the turns that were given a memory, and which version of it."""
+    from pelton.adapters.cli.connect import on_reader
     from pelton.runtime import provenance
 
     async def run(reader: Reader) -> list[provenance.Use]:
@@ -145,6 +146,7 @@ def as_of(
     json: options.Json = False,
 ) -> None:
     """List the memories that could be recalled as of a sequence, the newest first."""
+    from pelton.adapters.cli.connect import on_reader
     from pelton.runtime import provenance
 
     async def run(reader: Reader) -> list[Memory]:
@@ -182,6 +184,7 @@ def taint(
     json: options.Json = False,
 ) -> None:
     """List all that came of something bad: memories, and tasks that were given it, and on."""
+    from pelton.adapters.cli.connect import on_reader
     from pelton.events.taint import Taint
     from pelton.runtime import provenance
 

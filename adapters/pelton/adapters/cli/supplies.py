@@ -52,6 +52,7 @@ async def kept_folds(settings: Settings) -> AsyncGenerator[Folds | None]:
 
     async with contextlib.AsyncExitStack() as stack:
         try:
+            settings.folds_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             found = await stack.enter_async_context(open_folds(settings.folds_path))
         except (StoreUnavailable, StoreUnusable, OSError) as error:
             structlog.get_logger().info("no-folds-kept", reason=why(error))
