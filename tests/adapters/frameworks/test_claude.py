@@ -392,4 +392,5 @@ async def test_it_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     adapter = ClaudeAdapter(program="no-such-program")
     health = await adapter.health()
     assert not health.ok
-    assert "install" in health.detail
+    assert "no-such-program" in health.detail
+    assert health.fix == "install it"
