@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -139,12 +139,12 @@ async def open_folds(path: Path, *, code: str = "") -> AsyncGenerator[Folds]:
         StoreUnavailable: it cannot be used now.
     """
     known = code or known_by()
-    try:
-        async with _opened(path, known):
-            pass
-    except StoreUnusable:
-        await delete(path)
-    async with _opened(path, known) as folds:
+    async with AsyncExitStack() as stack:
+        try:
+            folds = await stack.enter_async_context(_opened(path, known))
+        except StoreUnusable:
+            await delete(path)
+            folds = await stack.enter_async_context(_opened(path, known))
         yield folds
 
 

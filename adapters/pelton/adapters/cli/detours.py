@@ -6,13 +6,14 @@ that asks in this process, there is nothing to tell.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from pelton.adapters.cli.installed import lacks
 from pelton.adapters.cli.references import kind_of
+from pelton.adapters.frameworks.programs import command_of
+from pelton.events.errors import InvalidInput
 from pelton.runtime.diagnosis import Check, ok, warn
 from pelton.runtime.gateway_settings import GatewaySettings
 
@@ -63,7 +64,7 @@ def _asks(reference: str) -> str | None:
     if kind not in ("acp", "cli"):
         return None
     try:
-        program = Path(shlex.split(reference.partition(":")[2])[0]).stem
-    except (ValueError, IndexError):  # whoever loads it says so
+        program = Path(command_of(reference)[0]).stem
+    except (InvalidInput, IndexError):  # whoever loads it says so
         return None
     return _PROGRAMS.get(program)
