@@ -54,6 +54,15 @@ async def asked(log: JetStreamLog) -> tuple[Session, str, str]:
     return await task_session(log, task), task, memory
 
 
+async def noted(log: JetStreamLog) -> tuple[str, str, Memories]:
+    """Return a task, the memory that it has made, and what people change memories with."""
+    client, world = Client(log), RealWorld()
+    async with serving(log, cook):
+        context, task = await client.send("note soup needs salt")
+        memory = reply(await client.settled(context, task))
+    return task, memory, Memories(log, world=world, agents=agents_of(log, world))
+
+
 def played(session: Session, task: str) -> Ran:
     trial, later = from_start(session, task, [cook], Policy(values=True))
     ran = play_still(trial, within=60)
@@ -73,11 +82,7 @@ async def test_a_trial_is_given_what_the_record_was(log: JetStreamLog) -> None:
 
 
 async def test_what_people_make_of_memories_later_is_no_part_of_a_rerun(log: JetStreamLog) -> None:
-    client, world = Client(log), RealWorld()
-    async with serving(log, cook):
-        context, task = await client.send("note soup needs salt")
-        memory = reply(await client.settled(context, task))
-    memories = Memories(log, world=world, agents=agents_of(log, world))
+    task, memory, memories = await noted(log)
     for number in range(4):
         command = ReviseMemory(
             operation=memories.new_operation(),
@@ -118,11 +123,7 @@ async def test_what_was_not_there_cannot_be_dropped(log: JetStreamLog) -> None:
 
 async def test_a_fork_knows_what_took_the_place_of_a_memory(log: JetStreamLog) -> None:
     """What a person puts in the place of memories is in no conversation, and is recalled there."""
-    client, world = Client(log), RealWorld()
-    async with serving(log, cook):
-        context, task = await client.send("note soup needs salt")
-        memory = reply(await client.settled(context, task))
-    memories = Memories(log, world=world, agents=agents_of(log, world))
+    task, memory, memories = await noted(log)
     member = await memories.member("echo")
     place: dict[str, Any] = {"owner": "echo", "life": member.life, "author": "echo"}
     cause = MemoryCause(kind=CauseKind.PERSON)

@@ -112,8 +112,8 @@ class Route(Door):
     async def _make(self, call: Call, question: Question, key: str) -> None:
         """Make a call, as a step. The client has the end of the answer once that is stored.
 
-        What the agent does then is nothing that the log would have to know of first, as what an
-        agent in this process does is; and who has lost the turn to another executor cannot store.
+        An agent in this process acts in steps, which the log has behind the answer; a program acts
+        at once. And whoever has lost the turn to another executor cannot store.
         """
         try:
             await self._way.models.turn.step(
