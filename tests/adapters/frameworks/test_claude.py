@@ -6,6 +6,7 @@ import asyncio
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from pelton.adapters.cli.references import load_agent
 from pelton.adapters.frameworks.claude import ClaudeAdapter
+from pelton.adapters.frameworks.claude import adapter as adapter_module
 from pelton.adapters.frameworks.claude.cut import Cut
 from pelton.adapters.frameworks.claude.transcript import (
     Line,
@@ -388,9 +390,19 @@ def test_a_reference(tmp_path: Path) -> None:
     assert found.options == {"model": "claude-sonnet-4-5", "prompt": "Be brief."}
 
 
-async def test_it_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    adapter = ClaudeAdapter(program="no-such-program")
-    health = await adapter.health()
+@pytest.mark.parametrize(
+    ("sdk", "detail", "fix"),
+    [
+        (None, "claude-agent-sdk is not installed", "pip install 'pelton[claude]'"),
+        (ModuleSpec("claude_agent_sdk", None), "no-such-program", "install it"),
+    ],
+    ids=["the SDK", "its program"],
+)
+async def test_it_says_what_it_lacks(
+    monkeypatch: pytest.MonkeyPatch, sdk: ModuleSpec | None, detail: str, fix: str
+) -> None:
+    monkeypatch.setattr(adapter_module, "find_spec", lambda name: sdk)  # noqa: ARG005
+    health = await ClaudeAdapter(program="no-such-program").health()
     assert not health.ok
-    assert "no-such-program" in health.detail
-    assert health.fix == "install it"
+    assert detail in health.detail
+    assert health.fix == fix
