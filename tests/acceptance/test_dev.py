@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
+import sys
 import threading
 import time
 from pathlib import Path
@@ -36,6 +38,8 @@ def test_it_says_what_survives_and_is_ready_when_the_bridge_is(tmp_path: Path) -
         assert (tmp_path / ".pelton" / "dev.json").stat().st_mode & 0o777 == 0o600
         names = {"bridge", "projector", "executor-1", "nats-server"}
         assert set(dev.pids()) == names
+        if sys.platform == "linux":  # those that wake up interrupt nobody
+            assert {os.sched_getscheduler(pid) for pid in dev.pids().values()} == {os.SCHED_BATCH}
         dev.await_line("debug ")
         link = next(line[6:] for line in dev.lines if line.startswith("debug "))
         page, _, token = link.partition("?token=")
