@@ -23,8 +23,16 @@ from pelton.events.commands import SendMessage, SendMessageData
 from pelton.events.commit import Commit, CommitData, Origin
 from pelton.events.context import Context
 from pelton.events.decide import decide
-from pelton.events.envelope import encode
-from pelton.events.events import Outcome, TaskStatusUpdated, TurnEnded, TurnStarted
+from pelton.events.envelope import digest, encode
+from pelton.events.events import (
+    AnyEvent,
+    Outcome,
+    StepCompleted,
+    StepStarted,
+    TaskStatusUpdated,
+    TurnEnded,
+    TurnStarted,
+)
 from pelton.events.ids import derive, task_id
 from pelton.runtime.clock import RealWorld
 from pelton.runtime.jetstream.log import JetStreamLog
@@ -50,10 +58,11 @@ class Rate(NamedTuple):
         return self.pelton / self.bare
 
 
-def short_task(number: int) -> list[tuple[str, bytes, str]]:
-    """Return the two records of a short task, as (subject, bytes, id): command and commit.
+def task_of(number: int, steps: int = 0) -> list[tuple[str, bytes, str]]:
+    """Return the records of a task, as (subject, bytes, id): its command, and its commits.
 
-    Its context has an id as a bridge makes it, so that ids grow with the log.
+    That is one commit if it has no steps; with steps, one more for each that has ended. Its context
+    has an id as a bridge makes it, so that ids grow with the log.
     """
     context = WORLD.new_id()
     id_ = derive("command", str(number))
@@ -80,28 +89,47 @@ def short_task(number: int) -> list[tuple[str, bytes, str]]:
     )
     working = TaskStatus(state=TaskState.WORKING, timestamp=TIME)
     completed = TaskStatus(state=TaskState.COMPLETED, message=answer, timestamp=TIME)
-    events = (
-        *decide(Context(agent="echo", id=context), command, time=TIME),
-        TurnStarted(task_id=task, turn=1, attempt=1, message_id=id_, executor="bench"),
-        TaskStatusUpdated(task_id=task, status=working),
+    parts: list[list[AnyEvent]] = [
+        [
+            *decide(Context(agent="echo", id=context), command, time=TIME),
+            TurnStarted(task_id=task, turn=1, attempt=1, message_id=id_, executor="bench"),
+            TaskStatusUpdated(task_id=task, status=working),
+        ]
+    ]
+    for step in range(1, steps + 1):
+        key = f"work#{step}"
+        parts[-1].append(
+            StepStarted(
+                task_id=task,
+                key=key,
+                name="work",
+                attempt=1,
+                idempotent=True,
+                idempotency_key=derive(task, key),
+                call=digest(key.encode()),
+            )
+        )
+        parts.append([StepCompleted(task_id=task, key=key, result={"text": "hello, wheel"})])
+    parts[-1] += [
         TaskStatusUpdated(task_id=task, status=completed),
         TurnEnded(task_id=task, turn=1, attempt=1, outcome=Outcome.COMPLETED),
-    )
-    at = 2 * number + 1
-    commit = Commit(
-        id=derive("commit", str(number)),
-        subject=command.subject,
-        time=TIME,
-        sequence=1,
-        prevhash="",
-        attempt=1,
-        data=CommitData(events=events, command=at, handled=at),
-        **Origin.caused_by(command, "executor/bench")._asdict(),
-    )
-    return [
-        (subjects.commands("echo", context), encode(command), command.id),
-        (subjects.commits("echo", context), encode(commit), commit.id),
     ]
+    at, sequence = (2 + steps) * number + 1, 1
+    records = [(subjects.commands("echo", context), encode(command), command.id)]
+    for place, events in enumerate(parts):
+        commit = Commit(
+            id=derive("commit", str(number), str(place)),
+            subject=command.subject,
+            time=TIME,
+            sequence=sequence,
+            prevhash="",
+            attempt=1,
+            data=CommitData(events=tuple(events), command=0 if place else at, handled=at),
+            **Origin.caused_by(command, "executor/bench")._asdict(),
+        )
+        records.append((subjects.commits("echo", context), encode(commit), commit.id))
+        sequence += len(events)
+    return records
 
 
 async def _windowed(
@@ -186,8 +214,8 @@ async def _read_bare(url: str, count: int) -> float:
     return rate
 
 
-async def rebuilding(records: list[tuple[str, bytes, str]], rounds: int = 3) -> Rate:
-    """Measure rebuilding the projections of a stream, beside reading it bare."""
+async def rebuilding(what: str, records: list[tuple[str, bytes, str]], rounds: int = 3) -> Rate:
+    """Measure rebuilding the projections of a stream of `what`, beside reading it bare."""
     ours: list[float] = []
     bare: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -204,4 +232,4 @@ async def rebuilding(records: list[tuple[str, bytes, str]], rounds: int = 3) -> 
                 began = time.perf_counter()
                 await rebuild(log, path / f"projections-{number}.db")
                 ours.append(len(records) / (time.perf_counter() - began))
-    return Rate("records rebuilt/s", statistics.median(ours), statistics.median(bare))
+    return Rate(f"records rebuilt/s, {what}", statistics.median(ours), statistics.median(bare))

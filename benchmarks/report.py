@@ -106,8 +106,9 @@ executor.
     lines += [f"| {r.what} | {r.pelton:,.0f} | {r.bare:,.0f} | {r.ratio:.2f} |" for r in rates]
     lines.append("""
 Appending: each record with its expectation and id, 256 under way at once, beside `js.publish` of
-the same bytes. Rebuilding: decoding, folding and storing every record of short tasks (a command and
-a commit of five events each) in SQLite, beside an ordered consumer whose callback does nothing.
+the same bytes. Rebuilding: decoding, folding and storing every record in SQLite, beside an ordered
+consumer whose callback does nothing. A short task is a command and a commit of five events; each
+step adds a commit of two.
 """)
     return "\n".join(lines)
 
