@@ -92,7 +92,7 @@ def _take_turns() -> None:
     import sys
 
     if sys.platform == "linux":
-        with contextlib.suppress(PermissionError):  # a sandbox may refuse it: then as it was
+        with contextlib.suppress(OSError):  # a sandbox may refuse it: then as it was
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
