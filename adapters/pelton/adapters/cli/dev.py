@@ -84,9 +84,9 @@ def everything(settings: Settings, source: Source, *, executors: int, output: Ou
 def _take_turns() -> None:
     """Have no part interrupt another when it wakes up; on Linux, and children inherit it.
 
-    A message goes through the parts one after the other, and they share the processors. One that may
-    finish what it has hands on more at once: two processors with 64 clients did a tenth more, with
-    half of the switches between processes, and a fifth less processor time for the nats-server.
+    A message goes through the parts one after the other, and they share the processors. One that
+    may finish what it has hands on more at once: two processors with 64 clients did a tenth more,
+    with half of the switches between processes, and a fifth less work for the nats-server.
     """
     import os
     import sys
