@@ -64,10 +64,7 @@ async def main(url: str, *point: str) -> None:
         doom(log, fate)
         executor = Executor(log, [boss, worker], world=RealWorld(), patience=1.0)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, executor.stop)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(executor.run())
-            await executor.ready.wait()
-            print("ready", flush=True)
+        await executor.run(serves=lambda: print("ready", flush=True))
 
 
 if __name__ == "__main__":

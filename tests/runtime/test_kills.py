@@ -39,7 +39,9 @@ async def _executor(url: str, *point: str) -> asyncio.subprocess.Process:
         stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
-    await asyncio.wait_for(process.stdout.readline(), 60)
+    async with asyncio.timeout(60):
+        while (line := await process.stdout.readline()) != b"ready\n":  # the others are its log
+            assert line, "it ended before it was ready"
     return process
 
 

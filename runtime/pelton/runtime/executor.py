@@ -177,10 +177,11 @@ class Executor:
             self._hurry.set()
         self._stopping.set()
 
-    async def run(self, *, budget: float = 10.0) -> None:
+    async def run(self, *, budget: float = 10.0, serves: Callable[[], None] = lambda: None) -> None:
         """Serve until `stop` is called; then finish what runs within `budget` seconds.
 
-        What is not finished by then is handed back, for another executor to go on with.
+        What is not finished by then is handed back, for another executor to go on with. `serves` is
+        called once it is ready, which it never is if it is told to stop before.
 
         Raises:
             LogError: the log cannot be reached at the start.
@@ -190,7 +191,7 @@ class Executor:
         try:
             for agent in self._seats:
                 await self._open(agent)
-            await self._serve(budget)
+            await self._serve(budget, serves)
         finally:
             await self._seats.aclose()
         logger.info("executor-stopped", executor=self.id, rang_again=self.rang_again)
@@ -247,7 +248,7 @@ class Executor:
             tenant=self._tenant,
         )
 
-    async def _serve(self, budget: float) -> None:
+    async def _serve(self, budget: float, serves: Callable[[], None]) -> None:
         for agent in self._seats:
             await self._register(agent)
         async with AsyncExitStack() as stack:
@@ -265,7 +266,7 @@ class Executor:
                 lasting = (
                     self._kept(self._beat, "beat"),
                     self._kept(self._presence.stay, "stay"),
-                    self._watch(),
+                    self._watch(serves),
                 )
                 background = [group.create_task(each) for each in lasting]
                 await self._stopping.wait()
@@ -278,7 +279,7 @@ class Executor:
                     each.cancel()
                 await self._in_time(self._presence.leave())
 
-    async def _watch(self) -> None:
+    async def _watch(self, serves: Callable[[], None]) -> None:
         """Say that the agents are served, then what they are told unasked; see to all from then."""
         await patiently(self._presence.serve, "presence")
         for agent in self._seats:
@@ -292,6 +293,7 @@ class Executor:
             await self._in_time(prompt(host, agent))  # else it is found unsent, and sent
             await patiently(partial(declare, host, name, agent.schedules), name)
         self.ready.set()
+        serves()
         await self._kept(self._presence.watch, "watch")
 
     async def _look_at_keys(self, agent: str) -> None:

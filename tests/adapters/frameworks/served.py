@@ -23,11 +23,9 @@ async def main(url: str, model: str, kit: str, *point: str) -> None:
     async with JetStreamLog.open(url, migrate=False) as log:
         doom(log, Doom(Point.parse(*point) if point else None))
         agent = KITS[kit].agent(model)
-        async with KITS[kit].executor(model) as gateway, asyncio.TaskGroup() as group:
+        async with KITS[kit].executor(model) as gateway:
             executor = Executor(log, [agent], world=RealWorld(), patience=1.0, gateway=gateway)
-            group.create_task(executor.run())
-            await executor.ready.wait()
-            print("ready", flush=True)
+            await executor.run(serves=lambda: print("ready", flush=True))
 
 
 if __name__ == "__main__":

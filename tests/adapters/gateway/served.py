@@ -26,10 +26,7 @@ async def main(url: str, model: str, *steps: str) -> None:
         Gateway(GatewaySettings(), environ=environ(model)) as gateway,
     ):
         executor = Executor(log, [asker(*steps)], world=RealWorld(), patience=1.0, gateway=gateway)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(executor.run())
-            await executor.ready.wait()
-            print("ready", flush=True)
+        await executor.run(serves=lambda: print("ready", flush=True))
 
 
 if __name__ == "__main__":

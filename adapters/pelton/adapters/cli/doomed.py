@@ -44,10 +44,7 @@ async def serve(url: str, references: Sequence[str], fate: Doom) -> None:
         doom(log, fate)
         executor = Executor(log, agents, world=RealWorld(), patience=PATIENCE)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, executor.stop)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(executor.run())
-            await executor.ready.wait()
-            say(agents=[agent.name for agent in agents])
+        await executor.run(serves=lambda: say(agents=[agent.name for agent in agents]))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -147,19 +147,14 @@ async def executor(settings: Settings, stop: Stop, anew: Anew, ready: Ready) -> 
         telemetry.read(partial(in_hand, settings.nats.tenant, log, serving))
         facts = {"agents": [each.name for each in served.agents], "metrics": telemetry.url}
         async with asyncio.TaskGroup() as group:
-            running = group.create_task(serving.run(budget=settings.executor.stop_within))
-            watching = group.create_task(_stop_executor(serving.stop, stop))
             saying = partial(ready, {"executor": serving.id, **facts})
-            announcing = group.create_task(_announce(serving.ready, saying))
+            serve = serving.run(budget=settings.executor.stop_within, serves=saying)
+            running = group.create_task(serve)
+            watching = group.create_task(_stop_executor(serving.stop, stop))
             following = group.create_task(served.follow(serving, anew.asked, watch=anew.watch))
             await running
-            for each in (watching, announcing, following):
+            for each in (watching, following):
                 each.cancel()
-
-
-async def _announce(ready: asyncio.Event, say: Callable[[], None]) -> None:
-    await ready.wait()
-    say()
 
 
 async def _stop_executor(end: Callable[[], None], stop: Stop) -> None:
