@@ -50,6 +50,11 @@ _INDEXES_4: Final = {
     "memories_by_place": "memories (scope, owner, updated)",
     "memory_reads_by_turn": "memory_reads (task_id, agent)",
 }
+_INDEXES_6: Final = {
+    "audit_by_principal": "audit (principal)",
+    "audit_by_agent": "audit (agent)",
+    "audit_refused": "audit (sequence) WHERE refused",
+}
 AGENTS: Final = Table("agents", 1, ("name", "profile", "registered", "updated"))
 
 CONTEXTS: Final = Table(
@@ -161,6 +166,8 @@ MEMORY_READS: Final = Table(
     ),
 )
 
+AUDIT: Final = Table("audit", 1, ("sequence", "principal", "agent", "refused"))
+
 DAMAGED: Final = Table("damaged", 1, ("sequence", "subject", "code", "reason"))
 
 POSITION: Final = Table("position", 1, ("sequence", "hash"))
@@ -168,7 +175,7 @@ POSITION: Final = Table("position", 1, ("sequence", "hash"))
 TABLES: Final = (
     *(AGENTS, CONTEXTS, TASKS, MESSAGES, PIECES, PENDING, REJECTED, TAKEN),
     *(QUESTIONS, DEAD_LETTERS, REDRIVES, DELEGATIONS, REPORTS, COUNTS, USAGE),
-    *(MEMORIES, MEMORY_VERSIONS, MEMORY_READS, DAMAGED, POSITION),
+    *(MEMORIES, MEMORY_VERSIONS, MEMORY_READS, AUDIT, DAMAGED, POSITION),
 )
 """All tables in the order of the dump."""
 
@@ -180,7 +187,11 @@ _KEPT_2: Final = (
     *("questions", "dead_letters", "redrives", "delegations", "reports", "counts"),
 )
 _KEPT_3: Final = (*_KEPT_2, "taken")
-"""What is read anew from the log after migrations 2 to 4, which cannot tell what they add."""
+_KEPT_5: Final = (
+    *(*_KEPT_3, "usage"),
+    *("memories", "memory_versions", "memory_reads", "memory_text"),
+)
+"""What is read anew from the log after migrations 2 to 4 and 6, which cannot tell what they add."""
 _SEALED_5: Final = ("memories", "memory_versions")
 
 MIGRATIONS: Final = (
@@ -489,6 +500,22 @@ MIGRATIONS: Final = (
             f"ALTER TABLE {name} ADD COLUMN keyid TEXT NOT NULL DEFAULT ''" for name in _SEALED_5
         ),
         tuple(f"ALTER TABLE {name} DROP COLUMN keyid" for name in _SEALED_5),
+    ),
+    Migration(
+        6,
+        "who did what",
+        (
+            """CREATE TABLE audit (
+                sequence INTEGER NOT NULL PRIMARY KEY,
+                principal TEXT NOT NULL,
+                agent TEXT NOT NULL,
+                refused INTEGER NOT NULL
+            )""",
+            *(f"CREATE INDEX {name} ON {what}" for name, what in _INDEXES_6.items()),
+            *(f"DELETE FROM {name}" for name in _KEPT_5),  # noqa: S608 - constants
+            "UPDATE position SET sequence = 0, hash = ''",
+        ),
+        ("DROP TABLE audit",),
     ),
 )
 """All migrations, oldest first."""

@@ -269,17 +269,19 @@ async def list_damage(ask: Ask) -> shapes.DamageList:
 async def list_audit(ask: Ask) -> shapes.AuditList:
     """List who did what: what was asked, by whom, and what was decided, in the order of the log."""
     query: shapes.AuditQuery = ask.query
-    asked = ("audit", query.agent, query.principal, str(query.refused))
-    after = sequence_of(read_cursor(query.page_token, asked, 1)[0]) if query.page_token else 0
-    found, following = await audit(
-        ask.tenant.account.log,
+    account = ask.tenant.account
+    await ask.tenant.lists.fresh()
+    page = await audit(
+        account.models,
+        account.log,
         Wanted(principal=query.principal, agent=query.agent, refused=query.refused),
-        after=after,
         size=query.page_size,
+        cursor=query.page_token,
     )
     return shapes.AuditList(
-        items=tuple(shown(shapes.AuditView, each) for each in found),
-        next_page_token=write_cursor((str(following),), asked) if following else "",
+        items=tuple(shown(shapes.AuditView, each) for each in page.items),
+        next_page_token=page.next,
+        total_size=page.total,
     )
 
 

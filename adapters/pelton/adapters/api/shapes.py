@@ -238,7 +238,7 @@ class UsageView(A2A, frozen=True, kw_only=True, omit_defaults=False):
 class AuditView(A2A, frozen=True, kw_only=True, omit_defaults=False):
     """What a principal did, by the commit at `sequence`.
 
-    `command` is what was asked, empty for what needs none: keys, tokens and push configs. `events`
+    `command` is what was asked, empty for what needs none, as keys and tokens do. `events`
     are the names of those that came of it. A refusal has the `code` and the `reason` of an error.
     """
 
@@ -314,10 +314,11 @@ class DamageList(A2A, frozen=True, kw_only=True, omit_defaults=False):
 
 
 class AuditList(A2A, frozen=True, kw_only=True, omit_defaults=False):
-    """A page of what was done, in the order of the log; any but the last may have few entries."""
+    """A page of what was done, in the order of the log."""
 
     items: tuple[AuditView, ...]
     next_page_token: str
+    total_size: int
 
 
 class UsageList(A2A, frozen=True, kw_only=True, omit_defaults=False):
