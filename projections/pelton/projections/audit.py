@@ -107,7 +107,11 @@ class Audit:
             f" WHERE {where} AND sequence > :place ORDER BY sequence LIMIT :limit) p",
             values,
         )
-        listed = [Act(*row[1:4], refused=bool(row[4])) for row in rows if row[1] is not None]
+        listed = [
+            Act(sequence, by, of, refused=bool(no))
+            for _, sequence, by, of, no in rows
+            if sequence is not None
+        ]
         following = ""
         if len(listed) > page_size:
             following = write_cursor((str(listed[page_size - 1].sequence),), asked)
