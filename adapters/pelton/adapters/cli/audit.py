@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from pelton.runtime.audit import AuditEntry
 
 
+_NOTHING = ("nothing was done", "nothing was refused")
+
+
 def audit(
     *,
     principal: Annotated[
@@ -70,7 +73,7 @@ def audit(
         for each in page.items
     ]
     heading = ["SEQUENCE", "TIME", "WHO", "AGENT", "WHAT", "OF", "DECIDED"]
-    lines = columns([heading, *rows]) if rows else ["nothing was done"]
+    lines = columns([heading, *rows]) if rows else [_NOTHING[refused]]
     if page.next:
         lines.append(f"{page.total} in all; go on with --after {page.next}")
     shown = [AuditView(**structs.asdict(each)) for each in page.items]
