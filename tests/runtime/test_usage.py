@@ -23,7 +23,7 @@ from pelton.runtime.audit import Decision, Wanted, audit
 from pelton.runtime.audit import models_of as session_models
 from pelton.runtime.jetstream.log import JetStreamLog
 from pelton.runtime.log import LogRegressed, Record
-from pelton.runtime.replay.graph import graph
+from pelton.runtime.replay.graph import graph, taken
 from pelton.runtime.replay.rerun import rerun
 from pelton.runtime.replay.session import Session, task_session
 from pelton.runtime.spending import usage
@@ -97,6 +97,9 @@ async def test_usage_counts_once_however_many_attempts_there_are(
             await models.ledgers.usage(By.AGENT, cursor=first.next)
     node = graph(await task_session(log, task)).branch(task)
     assert (node.tokens, node.cost) == (114, 0.012)
+    assert taken(node, 1.5) == "1 turn, 2 attempts, 1 step, 1.500 s, 114 tokens, cost 0.012"
+    once = msgspec.structs.replace(node, attempts=1, tokens=0, cost=0.0)
+    assert taken(once, 1.5) == "1 turn, 1 step, 1.500 s"
 
 
 def renamed(entry: UsageEntry, name: str) -> UsageEntry:
