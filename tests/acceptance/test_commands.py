@@ -126,6 +126,17 @@ def test_tasks_lists_pages_to_the_end(dev: Dev, sent: dict[str, Any]) -> None:
     assert dev.run("tasks", "--state", "odd").returncode == 2
 
 
+def test_sessions_lists_what_was_talked_about(dev: Dev, sent: dict[str, Any]) -> None:
+    dev.json("send", "worker", "of cabbages and kings")
+    eventually(lambda: dev.json("sessions", "--find", "cabbages")["total"] == 1)
+    [found] = dev.json("sessions", "worker", "--find", "cabbages")["sessions"]
+    assert (found["text"], found["tasks"], found["agent"]) == ("of cabbages and kings", 1, "worker")
+    assert found["id"] in dev.run("sessions", "--find", found["id"]).stdout
+    assert "go on with --after" in dev.run("sessions", "--limit", "1").stdout
+    assert dev.json("sessions", "--find", sent["contextId"])["total"] == 1
+    assert dev.run("sessions", "--find", "walrus").stdout.strip() == "no conversations"
+
+
 def test_show_tells_a_task_and_its_timeline(dev: Dev, sent: dict[str, Any]) -> None:
     shown = dev.json("show", sent["id"])
     assert shown["agent"] == "worker"

@@ -19,8 +19,9 @@ from pelton.projections.database import (
     translated,
 )
 from pelton.projections.dump import digest
+from pelton.projections.migrations import MIGRATIONS, Migration
 from pelton.projections.read import open_read_models
-from pelton.projections.schema import MIGRATIONS, TABLES, Migration
+from pelton.projections.schema import TABLES
 from pelton.projections.store import open_new, open_store
 from tests.stories import Story
 

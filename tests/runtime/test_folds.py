@@ -90,7 +90,7 @@ async def test_a_long_context_is_read_on_from_where_it_was_kept(
     async with open_folds(tmp_path / "folds.db") as later:
         assert await loaded(log, context, later) == (whole, [whole.head])
         client = Client(log)
-        async with serving(log, echo, folds=later):
+        async with serving(log, echo):
             _, task = await client.send("two", context)
             await client.settled(context, task)
         anew, _ = await loaded(log, context, None)
@@ -99,6 +99,19 @@ async def test_a_long_context_is_read_on_from_where_it_was_kept(
         assert (await loaded(log, context, later))[1] == [anew.head], "it was kept again"
     (tmp_path / "folds.db").unlink()
     assert (await loaded(log, context, None))[0] == anew, "it is only a cache"
+
+
+async def test_what_has_grown_long_in_one_process_is_kept_too(
+    log: JetStreamLog, context: str, folds: Folds
+) -> None:
+    """An executor remembers what it has written, and never folds it: the next one would."""
+    client = Client(log)
+    async with serving(log, echo, folds=folds):
+        for text in ("two", "three"):
+            _, task = await client.send(text, context)
+            await client.settled(context, task)
+    grown, after = await loaded(log, context, folds)
+    assert (len(grown.tasks), after) == (3, [grown.head])
 
 
 @pytest.mark.accepts("G7")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -19,11 +20,12 @@ from pelton.projections.read import open_read_models
 from pelton.projections.store import open_store
 from pelton.runtime.agents import Terms, agent
 from pelton.runtime.audit import Decision, Wanted, audit
+from pelton.runtime.audit import models_of as session_models
 from pelton.runtime.jetstream.log import JetStreamLog
-from pelton.runtime.log import Record
-from pelton.runtime.replay.graph import graph
+from pelton.runtime.log import LogRegressed, Record
+from pelton.runtime.replay.graph import graph, taken
 from pelton.runtime.replay.rerun import rerun
-from pelton.runtime.replay.session import task_session
+from pelton.runtime.replay.session import Session, task_session
 from pelton.runtime.spending import usage
 from pelton.runtime.turn import Turn
 from tests.runtime.clients import Client, reply, serving
@@ -95,6 +97,9 @@ async def test_usage_counts_once_however_many_attempts_there_are(
             await models.ledgers.usage(By.AGENT, cursor=first.next)
     node = graph(await task_session(log, task)).branch(task)
     assert (node.tokens, node.cost) == (114, 0.012)
+    assert taken(node, 1.5) == "1 turn, 2 attempts, 1 step, 1.500 s, 114 tokens, cost 0.012"
+    once = msgspec.structs.replace(node, attempts=1, tokens=0, cost=0.0)
+    assert taken(once, 1.5) == "1 turn, 1 step, 1.500 s"
 
 
 def renamed(entry: UsageEntry, name: str) -> UsageEntry:
@@ -157,7 +162,7 @@ def test_costs_are_whole_numbers(cost: float, seconds: float) -> None:
 
 
 @pytest.mark.accepts("AS-30")
-async def test_who_did_what_and_what_was_refused(log: JetStreamLog) -> None:
+async def test_who_did_what_and_what_was_refused(log: JetStreamLog, tmp_path: Path) -> None:
     client = Client(log)
 
     @agent(name="echo")
@@ -171,27 +176,38 @@ async def test_who_did_what_and_what_was_refused(log: JetStreamLog) -> None:
         await client.until(context, lambda state: len(state.commands) == 2)
         await client.send("and", context, actor="anna")
         await client.until(context, lambda state: len(state.commands) == 3)
-    found, following = await audit(log, Wanted(), after=0, size=100)
-    told = [(each.principal, each.command, each.decision, each.code) for each in found]
-    assert following == 0
-    assert told[1:] == [
-        ("anna", "SendMessage", Decision.ACCEPTED, ""),
-        ("bert", "SendMessage", Decision.REFUSED, "task-not-found"),
-        ("anna", "SendMessage", Decision.ACCEPTED, ""),
-    ]
-    assert (found[0].events, found[0].command) == (("AgentRegistered",), "")
-    assert found[1].task_id == task
-    assert "TurnStarted" in found[1].events
-    [refused], _ = await audit(log, Wanted(refused=True), after=0, size=100)
-    assert refused == found[2]
-    assert (await audit(log, Wanted("anna", "echo"), after=0, size=9))[0] == [found[1], found[3]]
-    assert await audit(log, Wanted(agent="other"), after=0, size=9) == ([], 0)
-    pages, place = list[str](), 0
-    while True:  # page by page, the same
-        page, place = await audit(log, Wanted(), after=place, size=1)
-        pages += [str(each.sequence) for each in page]
-        if not place:
-            break
-    assert pages == [str(each.sequence) for each in found]
-    with pytest.raises(InvalidInput):
-        await audit(log, Wanted(agent="no.such>"), after=0, size=9)
+    await models_of(log, tmp_path / "models.db")
+    async with open_read_models(tmp_path / "models.db") as models:
+        done = partial(audit, models, log)
+        found = (await done(Wanted())).items
+        told = [(each.principal, each.command, each.decision, each.code) for each in found]
+        assert told[1:] == [
+            ("anna", "SendMessage", Decision.ACCEPTED, ""),
+            ("bert", "SendMessage", Decision.REFUSED, "task-not-found"),
+            ("anna", "SendMessage", Decision.ACCEPTED, ""),
+        ]
+        assert (found[0].events, found[0].command) == (("AgentRegistered",), "")
+        assert found[1].task_id == task
+        assert "TurnStarted" in found[1].events
+        assert (await done(Wanted(refused=True))).items == found[2:3]
+        assert (await done(Wanted("anna", "echo"))).items == (found[1], found[3])
+        assert (await done(Wanted(), after=found[1].sequence)).items == found[2:]
+        assert (await done(Wanted(agent="other"))).items == ()
+        with pytest.raises(InvalidInput):
+            await done(Wanted(agent="no.such>"))
+    async with session_models(await task_session(log, task)) as models:
+        alone = await audit(models, await task_session(log, task), Wanted())
+        assert alone.items == found
+
+
+@pytest.mark.accepts("G7")
+async def test_no_other_log_tells_what_the_audit_leads_to(
+    log: JetStreamLog, tmp_path: Path
+) -> None:
+    _, task = await written(log)
+    await models_of(log, tmp_path / "models.db")
+    session = await task_session(log, task)
+    async with open_read_models(tmp_path / "models.db") as models:
+        other = Session([each._replace(data=b"{}") for each in session.records], {})
+        with pytest.raises(LogRegressed):
+            await audit(models, other, Wanted())

@@ -14,6 +14,7 @@ from pelton.events.envelope import digest
 from pelton.events.errors import DamagedRecord, InvalidInput, PeltonError
 from pelton.events.events import AgentRegistered
 from pelton.events.upcast import decode_command, decode_commit
+from pelton.projections.audit import acts_of
 from pelton.projections.rows import Cells, text
 
 
@@ -119,6 +120,7 @@ class Batch(msgspec.Struct):
     groups: dict[str, Group] = {}
     agents: dict[str, Cells] = {}
     memories: list[Told] = []
+    acts: list[Cells] = []
     damaged: list[Damage] = []
 
     @property
@@ -160,12 +162,10 @@ class Batch(msgspec.Struct):
         if agent == subjects.MEMORY:
             self._memory(sequence, subject, beside, data)
             return None
-        if agent == subjects.ACCESS:
-            return None  # who may do what, whoever asks reads from the log; so it is with a claim
-        if beside:
-            if beside == subjects.AGENT:
-                self._agent(sequence, subject, agent, data)
-            return None
+        if agent == subjects.ACCESS or beside:
+            if subject[0] == "e" and not beside.startswith(subjects.KEY):
+                self._beside(sequence, subject, agent, data)
+            return None  # of who may do what and of schedules, whoever asks reads from the log
         return Group(key=subject[4:], agent=agent, context_id=context, first=sequence)
 
     def _memory(self, sequence: int, subject: str, id_: str, data: bytes) -> None:
@@ -176,13 +176,16 @@ class Batch(msgspec.Struct):
             told = Told(sequence, subject, id_, None, error)
         self.memories.append(told)
 
-    def _agent(self, sequence: int, subject: str, agent: str, data: bytes) -> None:
-        """Take in a record about an agent itself; the last profile is in force."""
+    def _beside(self, sequence: int, subject: str, agent: str, data: bytes) -> None:
+        """Take in a commit of no context; the last profile of an agent is in force."""
         try:
-            for event in decode_commit(data).data.events:
-                if isinstance(event, AgentRegistered):
-                    known = self.agents.get(agent)
-                    first = known[2] if known else sequence
-                    self.agents[agent] = (agent, text(event.profile), first, sequence)
+            commit = decode_commit(data)
         except DamagedRecord as error:
             self.damaged.append(Damage.of(sequence, subject, error))
+            return
+        self.acts += acts_of(sequence, agent, commit)
+        for event in commit.data.events:
+            if isinstance(event, AgentRegistered):
+                known = self.agents.get(agent)
+                first = known[2] if known else sequence
+                self.agents[agent] = (agent, text(event.profile), first, sequence)

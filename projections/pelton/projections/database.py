@@ -15,7 +15,8 @@ from typing import Any, ClassVar, Final, TypeVar, cast
 import aiosqlite
 
 from pelton.events.errors import PeltonError
-from pelton.projections.schema import MIGRATIONS, Migration, Table
+from pelton.projections.migrations import MIGRATIONS, Migration
+from pelton.projections.schema import Table
 
 BUSY: Final = 10.0
 """Seconds to wait for another process that is writing to the file."""

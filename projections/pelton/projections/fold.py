@@ -61,6 +61,8 @@ class Changes(msgspec.Struct):
     pieces: list[Cells] = []
     rejected: list[Cells] = []
     taken: list[Cells] = []
+    acts: list[Cells] = []
+    """Which commits decide what somebody has asked for (`audit`)."""
     dropped: list[tuple[str, str, int]] = []
     """Artifacts whose pieces so far are no longer: task, agent, position."""
     ledger: Ledger = msgspec.field(default_factory=Ledger)
@@ -141,6 +143,7 @@ def _commit(work: _Work, commit: Commit) -> None:
             " a record is missing"
         )
     task: TaskRow | None = None
+    refused = 0
     for event in data.events:
         takes = _TAKES.get(type(event))
         if takes is not None:
@@ -153,7 +156,10 @@ def _commit(work: _Work, commit: Commit) -> None:
             task = _submitted(work, event)
         elif isinstance(event, CommandRejected):
             _rejected(work, event)
-    note_decision(work.ledger, context.agent, commit)
+            refused = 1
+    if data.command:
+        note_decision(work.ledger, context.agent, commit)
+        work.changes.acts.append((sequence, commit.actor, context.agent, refused))
     context.head = sequence
     context.events += len(data.events)
     context.time = commit.time

@@ -20,7 +20,7 @@ import msgspec
 
 from pelton.events.context import Context
 from pelton.projections.database import Database, StoreUnusable, connect, delete, translated
-from pelton.projections.schema import Migration
+from pelton.projections.migrations import Migration
 
 MOST: Final = 1000
 """So many contexts are kept, those that were written last."""

@@ -180,11 +180,10 @@ class Noted(msgspec.Struct, gc=False):
 
 
 def note_decision(ledger: Ledger, agent: str, commit: Commit) -> None:
-    """Count a command that a commit decides; one that was decided before comes to nothing."""
-    if commit.data.command:
-        ledger.counts[agent, COMMANDS] += 1
-        if not commit.data.events:
-            ledger.counts[agent, DUPLICATES] += 1
+    """Count the command that a commit decides; one that was decided before comes to nothing."""
+    ledger.counts[agent, COMMANDS] += 1
+    if not commit.data.events:
+        ledger.counts[agent, DUPLICATES] += 1
 
 
 def _turn_started(noted: Noted, event: TurnStarted) -> None:

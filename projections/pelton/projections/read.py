@@ -17,6 +17,7 @@ import msgspec
 from pelton.events.a2a import Artifact, JsonObject, Message, Task, TaskState, TaskStatus
 from pelton.events.card import AgentProfile
 from pelton.events.context import join
+from pelton.projections.audit import Audit
 from pelton.projections.conversations import Conversations
 from pelton.projections.cursors import read_cursor, write_cursor
 from pelton.projections.database import connect, translated
@@ -159,6 +160,8 @@ class ReadModels:
         """What tasks leave to others: questions, delegations, dead letters, counts."""
         self.memories: Final = Memories(self._fetch)
         """What agents remember."""
+        self.audit: Final = Audit(self._fetch)
+        """Who did what."""
         self.conversations: Final = Conversations(self._fetch)
         """Contexts as a person looks for them."""
 

@@ -361,6 +361,7 @@ def _fold(batch: Batch, found: _Found, before: Position) -> Write | None:
         changes=changes,
         registered=batch.agents,
         told=batch.memories,
+        acts=batch.acts,
         damaged=list(batch.damaged),
     )
     for key, group in batch.groups.items():

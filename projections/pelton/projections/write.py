@@ -59,6 +59,8 @@ class Write(msgspec.Struct):
     """Agents, with when they were first registered as far as the batch knows."""
     told: list[Told] = []
     agents: list[Cells] = []
+    acts: list[Cells] = []
+    """What was done beside the contexts."""
     memories: Remembered = msgspec.field(default_factory=Remembered)
     pending: list[Cells] = []
     damaged: list[Damage] = []
@@ -101,6 +103,7 @@ class Write(msgspec.Struct):
         put(database, schema.PIECES, changes.pieces)
         put(database, schema.REJECTED, changes.rejected)
         put(database, schema.TAKEN, changes.taken)
+        put(database, schema.AUDIT, changes.acts + self.acts)
         changes.ledger.write(database)
         put(database, schema.PENDING, self.pending)
         put(database, schema.AGENTS, self.agents)

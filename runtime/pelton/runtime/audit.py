@@ -1,35 +1,31 @@
-"""Who did what: what principals have asked for, and what was decided, as the log has it.
+"""Who did what: what principals have asked for, and what was decided.
 
-A projection that needs no tables: each entry is one commit. What was refused at the door, before it
-came to the log, is not here; the bridge's own records tell of it.
+The read models tell where in the log it is, and the log tells the rest. What was refused at the
+door, before it came to the log, is not here; the bridge's own records tell of it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import enum
-from contextlib import aclosing
-from typing import Final, NamedTuple
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 import msgspec
 
 from pelton.events import subjects
-from pelton.events.commit import Commit
 from pelton.events.errors import DamagedRecord
-from pelton.events.events import (
-    AgentStatusChanged,
-    AnyEvent,
-    CommandRejected,
-    TaskEvent,
-    name_of,
-)
+from pelton.events.events import CommandRejected, TaskEvent, name_of
 from pelton.events.ids import check_agent
-from pelton.events.presence import AgentStatus
 from pelton.events.upcast import decode_command, decode_commit, decode_schedule_command
-from pelton.runtime.log import Record
-from pelton.runtime.replay.session import Reader
-
-MOST: Final = 10_000
-"""So many commits are looked at for one page: a page may have fewer entries, or none."""
+from pelton.projections.audit import Act
+from pelton.projections.pages import Page
+from pelton.projections.read import ReadModels
+from pelton.projections.store import open_private
+from pelton.runtime.log import LogRegressed, Record
+from pelton.runtime.projector import verify
+from pelton.runtime.replay.session import Reader, Session
 
 
 class Decision(enum.StrEnum):
@@ -72,74 +68,54 @@ class Wanted(NamedTuple):
     refused: bool = False
 
 
-_BESIDE: Final = frozenset(
-    {
-        *("KeyCreated", "KeyRotated", "KeyRevoked", "TokensGranted", "TokensRevoked"),
-        *("PushConfigured", "PushRemoved", "AgentRegistered"),
-    }
-)
-"""What is done without a command; of how an agent stands, that somebody has removed it."""
-
-
 async def audit(
-    reader: Reader, wanted: Wanted, *, after: int, size: int
-) -> tuple[list[AuditEntry], int]:
-    """Return entries above a sequence, in the order of the log, and where the next page begins.
-
-    That is the sequence to go on after, 0 at the end.
+    models: ReadModels,
+    reader: Reader,
+    wanted: Wanted,
+    *,
+    after: int = 0,
+    size: int = 50,
+    cursor: str = "",
+) -> Page[AuditEntry]:
+    """Return entries above a sequence, in the order of the log that the read models are of.
 
     Raises:
-        InvalidInput: what is wanted is of no agent.
+        InvalidInput: what is wanted is of no agent, the cursor of another list, or the size is not
+            within 1 to 100.
+        LogRegressed: the log is not the one that the read models were made from.
         LogUnavailable: the log did not answer in time.
     """
-    pattern = f"evt.{check_agent(wanted.agent)}.>" if wanted.agent else "evt.>"
-    found: list[AuditEntry] = []
-    seen, last = 0, after
-    async with aclosing(reader.scan(after=after, pattern=pattern)) as batches:
-        async for batch in batches:
-            for record in batch:
-                if len(found) == size or seen == MOST:
-                    return found, last
-                seen, last = seen + 1, record.sequence
-                if (commit := _asked(record)) is not None and _fits(record, commit, wanted):
-                    found.append(await _entry(reader, record, commit))
-    return found, 0
+    page = await models.audit.page(
+        check_agent(wanted.agent) if wanted.agent else "",
+        principal=wanted.principal,
+        refused=wanted.refused,
+        after=after,
+        page_size=size,
+        cursor=cursor,
+    )
+    await verify(reader, await models.position())
+    entries = await asyncio.gather(*[_entry(reader, each) for each in page.items])
+    return Page(items=tuple(entries), next=page.next, total=page.total)
 
 
-def _asked(record: Record) -> Commit | None:
-    """Return the commit of a record, if it tells what somebody did."""
-    try:
-        commit = decode_commit(record.data)
-    except DamagedRecord:  # `ReadModels.damage` lists it
-        return None
-    if commit.data.command or any(_beside(event) for event in commit.data.events):
-        return commit
-    return None
+@asynccontextmanager
+async def models_of(session: Session) -> AsyncGenerator[ReadModels]:
+    """Give the read models of a session, while the context lasts."""
+    async with open_private(in_memory=True) as (store, database):
+        await store.take(session.records)
+        yield ReadModels(database)
 
 
-def _beside(event: AnyEvent) -> bool:
-    if isinstance(event, AgentStatusChanged):
-        return event.status is AgentStatus.REMOVED
-    return name_of(event) in _BESIDE
-
-
-def _fits(record: Record, commit: Commit, wanted: Wanted) -> bool:
-    if wanted.agent and subjects.parse(record.subject).agent != wanted.agent:
-        return False
-    if wanted.principal and commit.actor != wanted.principal:
-        return False
-    return not wanted.refused or _refusal(commit) is not None
-
-
-def _refusal(commit: Commit) -> CommandRejected | None:
-    found = (each for each in commit.data.events if isinstance(each, CommandRejected))
-    return next(found, None) if commit.data.command else None
-
-
-async def _entry(reader: Reader, record: Record, commit: Commit) -> AuditEntry:
-    subject, events, refusal = subjects.parse(record.subject), commit.data.events, _refusal(commit)
-    decision = Decision.REFUSED if refusal else Decision.ACCEPTED
+async def _entry(reader: Reader, act: Act) -> AuditEntry:
+    record = await reader.at(act.sequence)
+    if record is None:
+        raise LogRegressed(f"the log has lost its record {act.sequence}, of which the audit tells")
+    commit = decode_commit(record.data)
+    subject, events = subjects.parse(record.subject), commit.data.events
+    refusals = (each for each in events if isinstance(each, CommandRejected))
+    refusal = next(refusals, None) if act.refused else None
     tasks = (each.task_id for each in events if isinstance(each, TaskEvent | CommandRejected))
+    decision = Decision.REFUSED if act.refused else Decision.ACCEPTED
     command = ""
     if commit.data.command:
         asked = await reader.at(commit.data.command)
@@ -148,10 +124,10 @@ async def _entry(reader: Reader, record: Record, commit: Commit) -> AuditEntry:
     return AuditEntry(
         sequence=record.sequence,
         time=commit.time,
-        principal=commit.actor,
+        principal=act.principal,
         source=commit.source,
-        agent="" if subject.agent == subjects.ACCESS else subject.agent,
-        context_id="" if subject.agent == subjects.ACCESS else subject.context,
+        agent=act.agent,
+        context_id=subject.context if act.agent else "",
         task_id=next(tasks, ""),
         command=command,
         command_id=commit.causationid if commit.data.command else "",

@@ -19,7 +19,7 @@ from pelton.projections.folds import Folds
 from pelton.runtime.log import Log
 
 LONG: Final = 1000
-"""Once so many events of a context were folded at a time, its fold is kept: it took a moment."""
+"""Once a context has so many events more than its kept fold, it is kept: they take a moment."""
 
 logger: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -34,6 +34,8 @@ class Contexts:
         self._log, self._folds = log, folds
         self._capacity = capacity
         self._known: OrderedDict[tuple[str, str], Context] = OrderedDict()
+        self._kept: dict[tuple[str, str], int] = {}
+        """How many events the kept folds of those have that are known here."""
 
     async def load(self, agent: str, context: str, *, decisive: bool = False) -> Context:
         """Return a context as of now; one that nobody has written to is empty.
@@ -45,17 +47,19 @@ class Contexts:
             LogUnavailable: the log did not answer in time.
         """
         subject = subjects.commits(agent, context)
-        state = known = self._known.get((agent, context)) or await self._kept(agent, context)
+        known = self._known.get((agent, context))
+        state = known or await self._begun(agent, context)
         for record in await self._log.read(subject, after=state.head, decisive=decisive):
             state = fold(state, record.sequence, record.data)
         self.remember(state)
-        if state.sequence - known.sequence >= LONG:
-            await self._keep(state)
+        if known is None:
+            await self.keep(agent, context)
         return state
 
-    async def _kept(self, agent: str, context: str) -> Context:
+    async def _begun(self, agent: str, context: str) -> Context:
         """Return a context to fold on from: as it was kept, if the log has what it ends with."""
         new = Context(agent=agent, id=context)
+        self._kept.pop((agent, context), None)
         try:
             found = await self._folds.get(agent, context) if self._folds is not None else None
         except (StoreUnavailable, StoreUnusable) as error:
@@ -65,12 +69,25 @@ class Contexts:
             return new
         last = await self._log.at(found.head)
         same = last is not None and last.subject == subjects.commits(agent, context)
-        return found if last is not None and same and digest(last.data) == found.hash else new
+        if last is None or not same or digest(last.data) != found.hash:
+            return new
+        self._kept[agent, context] = found.sequence
+        return found
 
-    async def _keep(self, state: Context) -> None:
+    async def keep(self, agent: str, context: str) -> None:
+        """Keep the fold of a context that has become long, or much longer than what is kept of it.
+
+        It takes some milliseconds: whoever works on one calls this when nobody waits.
+        """
+        key = agent, context
+        state = self._known.get(key)
+        if self._folds is None or state is None:
+            return
+        if state.sequence - self._kept.get(key, 0) < LONG:
+            return
+        self._kept[key] = state.sequence
         try:
-            if self._folds is not None:
-                await self._folds.put(state)
+            await self._folds.put(state)
         except (StoreUnavailable, StoreUnusable) as error:  # it is folded anew the next time
             logger.warning("fold-unkept", agent=state.agent, code=error.code, reason=str(error))
 
@@ -100,7 +117,8 @@ class Contexts:
         known = self._known.pop(key, None)
         self._known[key] = known if known is not None and known.head > state.head else state
         if len(self._known) > self._capacity:
-            self._known.popitem(last=False)
+            gone, _ = self._known.popitem(last=False)
+            self._kept.pop(gone, None)
 
     def forget(self, agent: str, context: str) -> None:
         """Drop what is remembered of a context, to read it whole the next time."""

@@ -17,6 +17,7 @@ from pelton.projections.store import Store
 from pelton.projections.write import Position, PositionMoved
 from pelton.runtime.clock import World
 from pelton.runtime.log import Log, LogRegressed, LogUnavailable, Record
+from pelton.runtime.replay.session import Reader
 
 BATCH: Final = 1000
 """Records that are taken in at once at most: a few milliseconds of the event loop."""
@@ -213,7 +214,7 @@ class Projector:
                 await asyncio.sleep(RETRY * (1 + self._world.random.random()))
 
 
-async def verify(log: Log, position: Position) -> None:
+async def verify(log: Reader, position: Position) -> None:
     """Check that the log is the one that the read models at a position were made from (law 13).
 
     Raises:

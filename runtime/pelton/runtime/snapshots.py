@@ -22,7 +22,7 @@ from pelton.projections.database import (
     delete,
     put_in_place,
 )
-from pelton.projections.schema import MIGRATIONS
+from pelton.projections.migrations import MIGRATIONS
 from pelton.projections.store import Store, position_in
 from pelton.projections.write import Position
 from pelton.runtime.log import Log, LogRegressed

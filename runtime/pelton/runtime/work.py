@@ -106,6 +106,7 @@ class Work:
         """Give up what is held but the bell."""
         if self.lease is not None:
             await self.lease.release()
+        await self._host.contexts.keep(self.agent.name, self.context_id)
 
     async def keep(self) -> None:
         """Keep it in hand: its bell, and the lease of a turn that lasts."""

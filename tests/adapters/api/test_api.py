@@ -217,6 +217,9 @@ async def test_lists_come_in_pages_that_make_the_whole(place: Town) -> None:
     assert await pages("/v1/tasks", "olga", agent="nobody") == []
     assert await pages("/v1/tasks", "olga", state="TASK_STATE_FAILED") == []
     assert len(await pages("/v1/agents", "bert")) == 1
+    talks = await pages("/v1/sessions", "olga", agent="echo")
+    assert [each["id"] for each in talks if each["stopped"]] == ["worse", "broken"]
+    assert await pages("/v1/sessions", "olga", find=talks[-1]["id"]) == talks[-1:]
     events = await pages("/v1/events", "olga")
     last = (await log.extent()).last
     assert [each["sequence"] for each in events] == list(range(1, last + 1))

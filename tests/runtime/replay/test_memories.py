@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pelton.adapters.cli.diff import sessions_of
+from pelton.adapters.cli.shadow import Cohort, recorded
 from pelton.events import subjects
 from pelton.events.errors import InvalidInput
 from pelton.events.memory import CauseKind, MemoryCause, MemoryRef
@@ -17,12 +20,14 @@ from pelton.runtime.clock import RealWorld
 from pelton.runtime.jetstream.log import JetStreamLog
 from pelton.runtime.memories import Memories
 from pelton.runtime.provenance import recallable
+from pelton.runtime.rebuild import rebuild
 from pelton.runtime.replay.fork import Policy, Tools, opening, prefix
 from pelton.runtime.replay.lineage import with_lineage
 from pelton.runtime.replay.rerun import rerun
 from pelton.runtime.replay.session import Session, task_session
 from pelton.runtime.replay.trial import Ran, from_start, play_live, play_still
 from pelton.runtime.replay.without import without
+from pelton.runtime.settings import NatsSettings, Secret, Settings
 from pelton.runtime.turn import Turn
 from tests.runtime.clients import Client, reply, serving
 
@@ -61,6 +66,31 @@ async def noted(log: JetStreamLog) -> tuple[str, str, Memories]:
         context, task = await client.send("note soup needs salt")
         memory = reply(await client.settled(context, task))
     return task, memory, Memories(log, world=world, agents=agents_of(log, world))
+
+
+async def replaced(memories: Memories, memory: str) -> tuple[str, str]:
+    """Let a person put a memory in the place of one and of another, and return the ids of both."""
+    member = await memories.member("echo")
+    place: dict[str, Any] = {"owner": "echo", "life": member.life, "author": "echo"}
+    cause = MemoryCause(kind=CauseKind.PERSON)
+    pepper = CommitMemory(operation="pepper", cause=cause, content="and pepper", **place)
+    await memories.by_person(pepper.memory_id, pepper)
+    both = CommitMemory(
+        operation="both",
+        cause=cause,
+        content="soup needs salt and pepper",
+        sources=tuple(MemoryRef(memory_id=id_, version=1) for id_ in (memory, pepper.memory_id)),
+        consolidates=True,
+        **place,
+    )
+    await memories.by_person(both.memory_id, both)
+    return pepper.memory_id, both.memory_id
+
+
+def memories_in(session: Session) -> list[str]:
+    """Return the ids of the memories that a session holds."""
+    places = [subjects.parse(each.subject) for each in session.records]
+    return [*dict.fromkeys(each.beside for each in places if each.agent == subjects.MEMORY)]
 
 
 def played(session: Session, task: str) -> Ran:
@@ -124,24 +154,49 @@ async def test_what_was_not_there_cannot_be_dropped(log: JetStreamLog) -> None:
 async def test_a_fork_knows_what_took_the_place_of_a_memory(log: JetStreamLog) -> None:
     """What a person puts in the place of memories is in no conversation, and is recalled there."""
     task, memory, memories = await noted(log)
-    member = await memories.member("echo")
-    place: dict[str, Any] = {"owner": "echo", "life": member.life, "author": "echo"}
-    cause = MemoryCause(kind=CauseKind.PERSON)
-    pepper = CommitMemory(operation="pepper", cause=cause, content="and pepper", **place)
-    await memories.by_person(pepper.memory_id, pepper)
-    both = CommitMemory(
-        operation="both",
-        cause=cause,
-        content="soup needs salt and pepper",
-        sources=tuple(MemoryRef(memory_id=id_, version=1) for id_ in (memory, pepper.memory_id)),
-        consolidates=True,
-        **place,
-    )
-    await memories.by_person(both.memory_id, both)
+    pepper, both = await replaced(memories, memory)
     session = await with_lineage(log, await task_session(log, task), sources=False)
     there = {each.subject for each in session.records}
-    assert subjects.memory(both.memory_id) in there
-    assert subjects.memory(pepper.memory_id) not in there
+    assert subjects.memory(both) in there
+    assert subjects.memory(pepper) not in there
     last = session.records[-1].sequence
-    assert [each.id for each in await recallable(session, last, agent="echo")] == [both.memory_id]
+    assert [each.id for each in await recallable(session, last, agent="echo")] == [both]
     assert [each.id for each in await recallable(session, last - 2)] == [memory]
+
+
+@agent(name="echo")
+async def deaf(turn: Turn) -> str:
+    """Notes what it is told, and knows nothing."""
+    if turn.text.startswith("note "):
+        await turn.memory.commit(turn.text.removeprefix("note "))
+    return "I do not know"
+
+
+async def test_a_version_in_the_shadow_recalls_what_took_the_place_of_memories(
+    log: JetStreamLog, nats_url: str, tmp_path: Path
+) -> None:
+    """What a person has put in the place of memories is in no conversation: shadow and bisect."""
+    client, world = Client(log), RealWorld()
+    async with serving(log, deaf):
+        context, task = await client.send("note soup needs salt")
+        await client.settled(context, task)
+        [memory] = memories_in(await task_session(log, task))
+        memories = Memories(log, world=world, agents=agents_of(log, world))
+        pepper, both = await replaced(memories, memory)
+        _, task = await client.send("what of soup?", context)
+        await client.settled(context, task)
+    settings = Settings(data=str(tmp_path), nats=NatsSettings(url=Secret(nats_url)))
+    await rebuild(log, settings.projections_path)
+
+    def sessions() -> list[tuple[Session, str]]:
+        cohort = Cohort("echo", None, None, "")
+        return [*recorded(settings, None, cohort, 1), *sessions_of(settings, [task])]
+
+    policy = Policy(named={f"memory.{name}": Tools.LIVE for name in ("commit", "recall", "get")})
+    for session, played in await asyncio.to_thread(sessions):
+        assert played == task
+        assert {*memories_in(session)} == {memory, pepper, both}
+        trial, _ = from_start(session, task, [cook], policy, now=world.now())
+        ran = await play_live(trial, within=30)
+        assert "soup needs salt and pepper" in reply(ran.task)
+        assert "soup needs salt |" not in reply(ran.task)

@@ -22,7 +22,7 @@ from pelton.adapters.frameworks.callback import Callback
 
 Json = dict[str, Any]
 
-VERSION: Final = "1.3"
+VERSION: Final = "1.4"
 """The version of the API; what is added counts up its second number, what breaks its first."""
 REF: Final = "#/components/schemas/{name}"
 """How a document refers to one of its schemas."""

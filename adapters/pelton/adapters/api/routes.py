@@ -46,6 +46,9 @@ TOOLS: Final = "mcp"
 CALLBACK: Final = ("POST", ROOT, "callbacks")
 """How requests begin that are answers which come later (`callbacks`)."""
 
+_SAID: Final = 400
+"""So many characters are listed of what a conversation began with."""
+
 Q = TypeVar("Q", bound=shapes.Query)
 
 READ, INSPECT = Scope.READ, Scope.INSPECT
@@ -136,6 +139,24 @@ async def _task(ask: Ask, entry: TaskEntry) -> shapes.TaskView:
         sequence=entry.sequence,
         turns=entry.turns,
         pending=entry.pending,
+    )
+
+
+async def list_sessions(ask: Ask) -> shapes.SessionList:
+    """List conversations, the latest record first."""
+    query: shapes.SessionQuery = ask.query
+    await ask.tenant.lists.fresh()
+    page = await ask.tenant.account.models.conversations.page(
+        query.agent,
+        find=query.find,
+        handed_on=query.handed_on,
+        page_size=query.page_size,
+        cursor=query.page_token,
+    )
+    return shapes.SessionList(
+        items=tuple(shown(shapes.SessionView, each, text=each.text[:_SAID]) for each in page.items),
+        next_page_token=page.next,
+        total_size=page.total,
     )
 
 
@@ -269,17 +290,19 @@ async def list_damage(ask: Ask) -> shapes.DamageList:
 async def list_audit(ask: Ask) -> shapes.AuditList:
     """List who did what: what was asked, by whom, and what was decided, in the order of the log."""
     query: shapes.AuditQuery = ask.query
-    asked = ("audit", query.agent, query.principal, str(query.refused))
-    after = sequence_of(read_cursor(query.page_token, asked, 1)[0]) if query.page_token else 0
-    found, following = await audit(
-        ask.tenant.account.log,
+    account = ask.tenant.account
+    await ask.tenant.lists.fresh()
+    page = await audit(
+        account.models,
+        account.log,
         Wanted(principal=query.principal, agent=query.agent, refused=query.refused),
-        after=after,
         size=query.page_size,
+        cursor=query.page_token,
     )
     return shapes.AuditList(
-        items=tuple(shown(shapes.AuditView, each) for each in found),
-        next_page_token=write_cursor((str(following),), asked) if following else "",
+        items=tuple(shown(shapes.AuditView, each) for each in page.items),
+        next_page_token=page.next,
+        total_size=page.total,
     )
 
 
@@ -308,6 +331,10 @@ ROUTES: Final = (
     Route("listTasks", "tasks", "", READ, shapes.TaskQuery, shapes.TaskList, list_tasks),
     Route("getTask", "tasks", "task", READ, shapes.OneTask, shapes.TaskView, get_task),
     Route("getPush", "push", "task", READ, shapes.Nothing, shapes.PushView, get_push),
+    Route(
+        *("listSessions", "sessions", "", INSPECT),
+        *(shapes.SessionQuery, shapes.SessionList, list_sessions),
+    ),
     Route("listInbox", "inbox", "", READ, shapes.OfAgent, shapes.Inbox, list_inbox),
     Route("listUsage", "usage", "", READ, shapes.UsageQuery, shapes.UsageList, list_usage),
     Route("listAudit", "audit", "", INSPECT, shapes.AuditQuery, shapes.AuditList, list_audit),

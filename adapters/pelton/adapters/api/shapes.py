@@ -58,6 +58,18 @@ class OfAgent(Pages, frozen=True, kw_only=True):
     agent: Agent = ""
 
 
+class SessionQuery(OfAgent, frozen=True, kw_only=True):
+    """Which conversations."""
+
+    find: Annotated[
+        str,
+        Meta(max_length=256, description="Only where this was said, or whose id begins with it."),
+    ] = ""
+    handed_on: Annotated[bool, Meta(description="Those too that one agent has with another.")] = (
+        False
+    )
+
+
 class DeadLetterQuery(OfAgent, frozen=True, kw_only=True):
     """Which dead letters."""
 
@@ -181,6 +193,28 @@ class QuestionView(A2A, frozen=True, kw_only=True, omit_defaults=False):
     time: str
 
 
+class SessionView(A2A, frozen=True, kw_only=True, omit_defaults=False):
+    """A conversation with the first 400 characters that began it, and how its latest task stands.
+
+    `state` and `text` are empty while nothing is decided. `by` is the agent that handed the work
+    on, if one did; `waiting` counts messages that wait to be decided. `updated` is the sequence of
+    the last record, `time` that of the last commit, and `stopped` the sequence of a damaged commit
+    behind which it stands still, 0 if there is none.
+    """
+
+    agent: str
+    id: str
+    by: str
+    state: str
+    text: str
+    tasks: int
+    events: int
+    waiting: int
+    stopped: int
+    updated: int
+    time: str
+
+
 class DeadLetterView(A2A, frozen=True, kw_only=True, omit_defaults=False):
     """A task that failed for good without its agent's wish.
 
@@ -238,7 +272,7 @@ class UsageView(A2A, frozen=True, kw_only=True, omit_defaults=False):
 class AuditView(A2A, frozen=True, kw_only=True, omit_defaults=False):
     """What a principal did, by the commit at `sequence`.
 
-    `command` is what was asked, empty for what needs none: keys, tokens and push configs. `events`
+    `command` is what was asked, empty for what needs none, as keys and tokens do. `events`
     are the names of those that came of it. A refusal has the `code` and the `reason` of an error.
     """
 
@@ -297,6 +331,14 @@ class Inbox(A2A, frozen=True, kw_only=True, omit_defaults=False):
     total_size: int
 
 
+class SessionList(A2A, frozen=True, kw_only=True, omit_defaults=False):
+    """A page of conversations, the latest record first."""
+
+    items: tuple[SessionView, ...]
+    next_page_token: str
+    total_size: int
+
+
 class DeadLetterList(A2A, frozen=True, kw_only=True, omit_defaults=False):
     """A page of dead letters, the latest first."""
 
@@ -314,10 +356,11 @@ class DamageList(A2A, frozen=True, kw_only=True, omit_defaults=False):
 
 
 class AuditList(A2A, frozen=True, kw_only=True, omit_defaults=False):
-    """A page of what was done, in the order of the log; any but the last may have few entries."""
+    """A page of what was done, in the order of the log."""
 
     items: tuple[AuditView, ...]
     next_page_token: str
+    total_size: int
 
 
 class UsageList(A2A, frozen=True, kw_only=True, omit_defaults=False):

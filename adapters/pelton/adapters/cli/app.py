@@ -18,6 +18,7 @@ from pelton.adapters.cli import (
     chaos,
     check,
     conversation,
+    conversations,
     dead_letters,
     demo,
     dev,
@@ -84,6 +85,7 @@ app.command("new")(new.new)
 app.command("check")(check.check)
 app.command("run")(run_agent.run_agent)
 app.command("send")(send.send)
+app.command("sessions")(conversations.sessions)
 app.command("tasks")(tasks.tasks)
 app.command("show")(tasks.show)
 app.command("step")(walk.step)

@@ -10,7 +10,11 @@ from pelton.adapters.cli import options
 from pelton.adapters.cli.output import Output, columns
 
 if TYPE_CHECKING:
+    from pelton.projections.pages import Page
     from pelton.runtime.audit import AuditEntry
+
+
+_NOTHING = ("nothing was done", "nothing was refused")
 
 
 def audit(
@@ -31,9 +35,7 @@ def audit(
         ),
     ] = None,
     limit: options.Limit = 50,
-    after: Annotated[
-        int, typer.Option("--after", metavar="SEQ", help="Go on where a page has ended.")
-    ] = 0,
+    after: options.After = "",
     file: options.File = None,
     nats: options.Nats = None,
     data: options.Data = None,
@@ -46,29 +48,33 @@ def audit(
     from pelton.adapters.api.shapes import (
         AuditView,
     )
-    from pelton.adapters.cli.connect import on_reader
+    from pelton.adapters.cli.connect import on_reader, read_models
     from pelton.adapters.cli.tail import begin_after
-    from pelton.runtime.audit import Wanted
+    from pelton.runtime.audit import Wanted, models_of
     from pelton.runtime.audit import audit as audited
-    from pelton.runtime.replay.session import Reader
+    from pelton.runtime.replay.session import Reader, Session
 
-    async def run(reader: Reader) -> tuple[list[AuditEntry], int]:
-        place = after or (await begin_after(reader, start) if start else 0)
-        wanted = Wanted(principal=principal, agent=agent, refused=refused)
-        return await audited(reader, wanted, after=place, size=limit)
+    settings = options.settings(config, data=data, nats__url=nats)
+    wanted = Wanted(principal=principal, agent=agent, refused=refused)
 
-    found, following = on_reader(options.settings(config, data=data, nats__url=nats), file, run)
+    async def run(reader: Reader) -> Page[AuditEntry]:
+        begin = await begin_after(reader, start) if start else 0
+        own = models_of(reader) if isinstance(reader, Session) else read_models(settings)
+        async with own as models:
+            return await audited(models, reader, wanted, after=begin, size=limit, cursor=after)
+
+    page = on_reader(settings, file, run)
     rows = [
         [
             *(str(each.sequence), each.time, each.principal, each.agent or "-"),
             *(each.command or ", ".join(each.events), each.task_id or each.context_id or "-"),
             f"{each.decision}{f': {each.code}, {each.reason}' if each.code else ''}",
         ]
-        for each in found
+        for each in page.items
     ]
     heading = ["SEQUENCE", "TIME", "WHO", "AGENT", "WHAT", "OF", "DECIDED"]
-    lines = columns([heading, *rows]) if rows else ["nothing was done"]
-    if following:
-        lines.append(f"go on with --after {following}")
-    shown = [AuditView(**structs.asdict(each)) for each in found]
-    Output(json=json).result({"audit": shown, "next": following}, lines)
+    lines = columns([heading, *rows]) if rows else [_NOTHING[refused]]
+    if page.next:
+        lines.append(f"{page.total} in all; go on with --after {page.next}")
+    shown = [AuditView(**structs.asdict(each)) for each in page.items]
+    Output(json=json).result({"audit": shown, "total": page.total, "next": page.next}, lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,7 +30,7 @@ def diff(
     from pelton.runtime.replay import diff as diffs
 
     settings = options.settings(config, data=data, nats__url=nats)
-    one, other = sessions_of(settings, [left, right], blobs=False)
+    one, other = sessions_of(settings, [left, right], played=False)
     found = diffs.diff(*one, *other)
     lines = [f"{found.alike} events are alike, {len(found.differences)} differ"]
     lines += [line for each in found.differences for line in each.lines()]
@@ -41,15 +42,18 @@ def diff(
 
 
 def sessions_of(
-    settings: Settings, sides: Sequence[str], *, blobs: bool = True
+    settings: Settings, sides: Sequence[str], *, played: bool = True
 ) -> list[tuple[Session, str]]:
     """Return the sessions and tasks that are named: a file without one has that of another side.
+
+    With what is needed to play them, unless they are not to be.
 
     Raises:
         CommandFailed: no task is named at all.
     """
     from pelton.adapters.cli.connect import on_reader
     from pelton.adapters.cli.library import conversation
+    from pelton.runtime.replay.lineage import played_session
     from pelton.runtime.replay.session import task_session
     from pelton.runtime.replay.unsealed import unsealed
 
@@ -60,10 +64,11 @@ def sessions_of(
 
     def session(file: Path | None, task: str) -> Session:
         async def read(reader: Reader) -> Session:
-            found = await task_session(reader, task, blobs=blobs)
+            get = played_session if played else partial(task_session, blobs=False)
+            found = await get(reader, task)
             if found.vault is None:
                 return found  # nothing is sealed, or it looks as it does
-            return await unsealed(await task_session(reader, task))
+            return await unsealed(found if played else await task_session(reader, task))
 
         return on_reader(settings, file, read, about=conversation(task))
 

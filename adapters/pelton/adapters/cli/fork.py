@@ -98,9 +98,8 @@ def fork(
     from pelton.adapters.cli.parts import quiet
     from pelton.runtime.clock import RealWorld
     from pelton.runtime.replay.fork import Chosen, Later, opening, prefix
-    from pelton.runtime.replay.lineage import with_lineage
+    from pelton.runtime.replay.lineage import played_session
     from pelton.runtime.replay.players import helpers
-    from pelton.runtime.replay.session import task_session
     from pelton.runtime.replay.trial import Trial, play_live
     from pelton.runtime.replay.without import without
 
@@ -110,7 +109,7 @@ def fork(
     settings = options.settings(config, data=data, nats__url=nats)
 
     async def read(reader: Reader) -> Session:
-        return await with_lineage(reader, await task_session(reader, task), sources=False)
+        return await played_session(reader, task)
 
     original = on_reader(settings, file, read, about=conversation(task))
     sequence = opening(original, task) if sequence is None else sequence

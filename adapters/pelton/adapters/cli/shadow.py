@@ -107,7 +107,7 @@ def shadow(
 
     found: list[Shadowed] = []
     skipped: list[shadows.Skipped] = []
-    for session, task in _tasks(settings, file, wanted, limit):
+    for session, task in recorded(settings, file, wanted, limit):
         second = None
         if again or baseline:
             old = baseline or reference_of(settings, task, session)
@@ -179,7 +179,7 @@ def _cohort(text: str, agent: str) -> Cohort:
     )
 
 
-def _tasks(
+def recorded(
     settings: Settings, files: Sequence[Path] | None, cohort: Cohort, limit: int
 ) -> Iterator[tuple[Session, str]]:
     """Yield the tasks of a cohort, each with its session."""
@@ -188,7 +188,7 @@ def _tasks(
     from pelton.adapters.cli.connect import on_reader, with_its_keys
     from pelton.adapters.cli.library import conversation
     from pelton.runtime.replay.archive import open_file
-    from pelton.runtime.replay.session import task_session
+    from pelton.runtime.replay.lineage import played_session
 
     if files:
         sessions = (asyncio.run(with_its_keys(settings, open_file(each))) for each in files)
@@ -201,7 +201,7 @@ def _tasks(
     for task in asyncio.run(_of_models(settings, cohort, limit)):
 
         async def read(reader: Reader, task: str = task) -> Session:
-            return await task_session(reader, task)
+            return await played_session(reader, task)
 
         yield on_reader(settings, None, read, about=conversation(task)), task
 

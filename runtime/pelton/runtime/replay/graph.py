@@ -261,7 +261,9 @@ def taken(took: Took, seconds: float) -> str:
     """Return in words what a branch took, and how long its first task: nothing if that is all."""
     if not took.turns:
         return ""
-    counts = {"turns": took.turns, "steps": took.steps}
+    counts = {"turns": took.turns, "attempts": took.attempts, "steps": took.steps}
+    if took.attempts == took.turns:
+        del counts["attempts"]  # nothing was tried again, nor taken over
     parts = [f"{count} {name if count != 1 else name[:-1]}" for name, count in counts.items()]
     if took.tasks > 1:
         parts.insert(0, f"{took.tasks} tasks")

@@ -15,10 +15,24 @@ from pelton.events import subjects
 from pelton.events.memory import MemoryBegun, MemoryConsolidated
 from pelton.events.upcast import decode_commit
 from pelton.runtime.log import Record
-from pelton.runtime.replay.session import Reader, Session, with_keys
+from pelton.runtime.replay.session import Reader, Session, task_session, with_keys
 
 MOST: Final = 1000
 """So many memories are taken along of those that others were made of, the nearest first."""
+
+
+async def played_session(reader: Reader, task_id: str) -> Session:
+    """Return the conversation that a task is part of, as it is to be played: with its lineage.
+
+    Turns that recall anew find what took the place of a memory, and no memory that gave way.
+
+    Raises:
+        InvalidInput: this is not the id of a task.
+        ContextNotFound: there is no such conversation.
+        BlobMissing: a blob is gone or damaged.
+        LogUnavailable: the log did not answer in time.
+    """
+    return await with_lineage(reader, await task_session(reader, task_id))
 
 
 async def with_lineage(reader: Reader, session: Session, *, sources: bool = True) -> Session:

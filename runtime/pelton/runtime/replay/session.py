@@ -172,7 +172,7 @@ async def agents_of(reader: Reader, context_id: str) -> list[str]:
     last = await reader.latest(f"cmd.*.{token(context_id)}")
     agents = dict.fromkeys(subjects.parse(record.subject).agent for record in last)
     if not agents:
-        raise ContextNotFound(f"there is no context {context_id!r}: pelton tasks lists them")
+        raise ContextNotFound(f"there is no context {context_id!r}: pelton sessions lists them")
     return list(agents)
 
 
