@@ -39,6 +39,16 @@ SQLite takes 32,766 values in a statement, so a table may have up to 31 columns.
 T = TypeVar("T")
 
 
+def _null(_: None) -> None:
+    """Stand for a null: sqlite3 looks each one up in four places to adapt it, unless one is named.
+
+    That takes as long as five texts, and a task has four of them.
+    """
+
+
+sqlite3.register_adapter(type(None), _null)
+
+
 class StoreUnusable(PeltonError):
     """The file of the read models cannot be used: `pelton rebuild` makes it anew from the log."""
 
