@@ -28,6 +28,7 @@ from tests.adapters.frameworks.elsewhere import ALLOWED, SECRET, Elsewhere, Got,
 from tests.adapters.frameworks.kits import QUICK, TERMS
 from tests.runtime.clients import TRACE, WORLD, Client, only, serving
 
+
 def adapter(url: str, **options: Any) -> WebhookAdapter:
     given: dict[str, Any] = {"secrets": [SECRET], "allowed": ALLOWED, "retry": QUICK, **options}
     return WebhookAdapter(url, **given)
