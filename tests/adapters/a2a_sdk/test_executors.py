@@ -152,5 +152,5 @@ def test_an_executor_may_be_in_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("code", ["1 / 0", "class Broken:\n def __init__(self): 1 / 0"])
 def test_code_that_fails_says_why(tmp_path: Path, code: str) -> None:
     (tmp_path / "broken.py").write_text(code)
-    with pytest.raises(InvalidInput, match="broken.py.*ZeroDivisionError: division by zero"):
+    with pytest.raises(InvalidInput, match=r"broken\.py.*ZeroDivisionError: division by zero"):
         executors.load(f"sdk:{tmp_path}/broken.py:Broken")

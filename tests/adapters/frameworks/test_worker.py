@@ -13,7 +13,7 @@ from pelton.adapters.frameworks.worker import WorkerAdapter
 from pelton.events.a2a import TaskState, text_of
 from pelton.events.events import FailureClass, TurnEnded
 from pelton.runtime.jetstream.log import JetStreamLog
-from tests.adapters.frameworks.kits import KITS, TERMS
+from tests.adapters.frameworks.kits import TERMS
 from tests.runtime.clients import Client, only, serving
 
 WORKER = """

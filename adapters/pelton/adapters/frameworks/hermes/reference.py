@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pelton.adapters.frameworks import environments
-from pelton.adapters.frameworks.hermes.adapter import HermesAdapter
 from pelton.adapters.frameworks.given import either
+from pelton.adapters.frameworks.hermes.adapter import HermesAdapter
 from pelton.adapters.frameworks.serving import as_agent
 from pelton.events.errors import InvalidInput
 from pelton.runtime.agents import Agent
