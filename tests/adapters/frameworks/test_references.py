@@ -73,6 +73,17 @@ async def test_a_command_that_reads(log: JetStreamLog) -> None:
     assert text_of(only(ended).parts) == "to standard input"
 
 
+async def test_a_program_beside_the_user_is_named_as_a_shell_would_have_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "answer.sh").write_text("#!/bin/sh\n")
+    (tmp_path / "answer.sh").chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    health = await load_agent("cli:answer.sh").health()
+    assert (health.ok, health.fix) == (False, "write ./answer.sh")
+    assert (await load_agent("cli:./answer.sh").health()).ok
+
+
 async def test_why_a_command_has_failed_is_for_operators(log: JetStreamLog, tmp_path: Path) -> None:
     (tmp_path / "said.jsonl").write_text('{"error": "no quota in /srv"}')
     client = Client(log, "cat")
