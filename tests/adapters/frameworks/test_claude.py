@@ -401,7 +401,10 @@ def test_a_reference(tmp_path: Path) -> None:
 async def test_it_says_what_it_lacks(
     monkeypatch: pytest.MonkeyPatch, sdk: ModuleSpec | None, detail: str, fix: str
 ) -> None:
-    monkeypatch.setattr(adapter_module, "find_spec", lambda name: sdk)  # noqa: ARG005
+    def found(_: str) -> ModuleSpec | None:
+        return sdk
+
+    monkeypatch.setattr(adapter_module, "find_spec", found)
     health = await ClaudeAdapter(program="no-such-program").health()
     assert not health.ok
     assert detail in health.detail
