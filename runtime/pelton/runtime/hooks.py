@@ -213,8 +213,9 @@ def _program(command: tuple[str, ...], folder: Path | None) -> Run:
             if code := await process.wait():
                 raise HookFailed(f"it ended with exit code {code}: {await complaining}")
         finally:
-            complaining.cancel()
             await _end(process)
+            complaining.cancel()
+            await asyncio.wait((complaining,))
         return msgspec.json.decode(said) if said.strip() else None
 
     return run

@@ -17,6 +17,7 @@ from typing import (
     Literal,
     NamedTuple,
     Union,
+    cast,
     get_args,
     get_origin,
     get_type_hints,
@@ -89,15 +90,17 @@ def _reached(kind: Any, value: Any, path: str, convert: Convert) -> tuple[str, A
     named = ""
     for member, index in _STEP.findall(path):
         kind = _bare(kind)
+        within = get_args(kind) or (Any,)
         if member:
-            kind, value = get_type_hints(kind, include_extras=True)[member], value.get(member)
+            hints = get_type_hints(kind, include_extras=True) if isinstance(kind, type) else {}
+            kind, value = hints.get(member, Any), value.get(member)
             named = f"{named}.{member}".lstrip(".")
-        elif index == "...":
-            kind = get_args(kind)[-1]
-            key = next((key for key, each in value.items() if not _is(each, kind, convert)), index)
-            value, named = value.get(key), f"{named}.{key}"
+        elif index == "..." and isinstance(value, dict):
+            kind, entries = within[-1], cast("dict[str, Any]", value)
+            key = next((key for key, each in entries.items() if not _is(each, kind, convert)), "")
+            value, named = entries.get(key), f"{named}.{key}"
         else:
-            kind, value = get_args(kind)[0], value[int(index)]
+            kind, value = within[0], value[int(index)] if index.isdigit() else value
             named += f"[{index}]"
     return named, _bare(kind)
 
