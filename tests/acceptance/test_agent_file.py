@@ -72,7 +72,9 @@ def test_a_start_that_fails_is_kept_in_the_words_of_the_system(folder: Path, nat
     assert (error["stage"], error["kind"]) == ("preflight", "dependency-unavailable")
     assert "Permission denied" in error["detail"]
     assert (shown["name"], shown["profile"], shown["life"]) == ("shouter", None, 0)
-    assert "preflight failed: " in pelton("agents", cwd=folder, **given).stdout
+    listed = pelton("agents", cwd=folder, **given).stdout
+    assert "preflight failed: " in listed
+    assert "not started" in listed
 
 
 @pytest.mark.accepts("AS-69")
@@ -88,6 +90,18 @@ def test_what_cannot_be_started_is_never_ready(folder: Path, nats_url: str) -> N
     error = shown["lastError"]
     assert (error["stage"], error["kind"]) == ("adapter", "dependency-unavailable")
     assert "no more paper" in error["detail"]
+
+
+@pytest.mark.accepts("AS-69")
+def test_a_start_that_fails_is_all_that_is_told_of_it(folder: Path) -> None:
+    """And not that the other parts were ended for it."""
+    (folder / "agent.toml").write_text('name = "quitter"\nadapter = "worker:./quit.sh"')
+    (folder / "quit.sh").write_text("#!/bin/sh\necho no more paper >&2\nexit 3\n")
+    (folder / "quit.sh").chmod(0o755)
+    done = pelton("run", "agent.toml", "--http", "127.0.0.1:0", cwd=folder)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("pelton: worker: The agent's process has ended")
+    assert "SIGKILL" not in done.stderr
 
 
 @pytest.mark.accepts("AS-61")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from pelton.events.a2a import TaskState, text_of
 from pelton.events.events import FailureClass, StepStarted, TurnEnded
@@ -156,6 +157,17 @@ async def test_a_hook_that_fails_counts_as_its_mode_says_within_its_time(
     assert "secret" not in ruled.reason
     assert bool(ran) is (mode == "allow")
     assert ended.status.state is TaskState.COMPLETED
+
+
+async def test_what_a_program_says_of_its_failure_is_for_operators(log: JetStreamLog) -> None:
+    text = "raise SystemExit('there is no scanner in /opt')"
+    ran: list[Any] = []
+    with capture_logs() as lines:
+        _, events = await told(log, wearing(worker(ran), program(text, Point.TOOL_BEFORE)))
+    (ruled,) = [each for each in events if isinstance(each, CallRuled)]
+    assert "scanner" not in ruled.reason
+    (line,) = [each for each in lines if each["event"] == "hook-failed"]
+    assert line["reason"].endswith("exit code 1: there is no scanner in /opt")
 
 
 async def test_a_program_is_told_json_and_tells_json(log: JetStreamLog) -> None:

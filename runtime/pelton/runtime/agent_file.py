@@ -30,7 +30,7 @@ from pelton.runtime.equipment_settings import (
 )
 from pelton.runtime.setting_types import Section
 from pelton.runtime.slots import check_times
-from pelton.runtime.toml import SettingsError, fault, hint, read
+from pelton.runtime.toml import Fault, SettingsError, fault, hint, read
 
 SUFFIX: Final = ".toml"
 """What the name of an agent file ends with; nothing else that names an agent does."""
@@ -303,7 +303,7 @@ def load(file: Path) -> Described:
     try:
         found = Described(file, msgspec.convert(values, AgentFile))
     except msgspec.ValidationError as error:
-        raise _told(file, error) from None
+        raise _told(file, fault(error, AgentFile, values)) from None
     _check(found)
     return found
 
@@ -322,32 +322,15 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _told(file: Path, error: msgspec.ValidationError) -> SettingsError:
-    """Return an error of msgspec with its place."""
-    found = fault(error)
+def _told(file: Path, found: Fault) -> SettingsError:
+    """Return the error for what is wrong, with its place."""
     says = found.says
     if found.unknown:
-        place, _, name = found.path.rpartition(".")
-        says = f"there is no such key{hint(name, _keys(place))}"
+        says = f"there is no such key{hint(found.path.rpartition('.')[2], found.names)}"
     elif says.startswith("object missing required field"):
         says = f"{says.rpartition(' ')[2]} is required"
     where = f"$.{found.path}" if found.path and not found.path.startswith("[") else "$"
     return SettingsError(f"{file}: {where}: {says}")
-
-
-def _keys(place: str) -> tuple[str, ...]:
-    """Return the keys that there are at a place."""
-    tables: dict[str, type[Section]] = {
-        "": AgentFile,
-        "idle": IdleEntry,
-        "terms": TermsEntry,
-        "schedules[]": ScheduleEntry,
-        "policy": PolicySettings,
-        "hooks[]": HookSettings,
-        "plugins[]": PluginSettings,
-    }
-    table = tables.get(re.sub(r"\[\d*\.*\]", "[]", place), AgentFile)
-    return table.__struct_fields__
 
 
 def _check(found: Described) -> None:

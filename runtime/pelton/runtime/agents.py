@@ -261,10 +261,19 @@ def named(reference: str, whole: str = "") -> object:
     place, _, name = reference.rpartition(":")
     if not place or not name:
         raise InvalidInput(f"{whole or reference!r}: write module:name or file.py:name")
-    module = _file(Path(place)) if place.endswith(".py") else _module(place, whole or reference)
+    module = module_at(place, whole or reference)
     if not hasattr(module, name):
         raise InvalidInput(f"{whole or reference!r}: {place!r} has no {name!r}")
     return getattr(module, name)
+
+
+def module_at(place: str, reference: str) -> object:
+    """Return the module, or what is in the file, that a reference begins with.
+
+    Raises:
+        InvalidInput: there is none, or it cannot be imported.
+    """
+    return _file(Path(place)) if place.endswith(".py") else _module(place, reference)
 
 
 def function_of(reference: str) -> Callable[..., Any]:

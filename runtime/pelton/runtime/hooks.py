@@ -34,6 +34,9 @@ ENTRY_POINTS: Final = "pelton.hooks"
 LARGEST: Final = 1024 * 1024
 """Bytes that a program may answer."""
 
+_TAIL: Final = 2000
+"""Bytes that an operator gets to see of what a program says on standard error."""
+
 _PASSED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
 """Variables that a program is given of ours: none of them holds a secret."""
 
@@ -192,13 +195,14 @@ def _program(command: tuple[str, ...], folder: Path | None) -> Run:
             *rest,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
             cwd=folder,
             env={key: os.environ[key] for key in _PASSED if key in os.environ},
             start_new_session=True,
         )
+        told = asyncio.create_task(_tell(process, msgspec.json.encode(occasion)))
+        complaining = asyncio.create_task(_complaint(process))
         try:
-            told = asyncio.create_task(_tell(process, msgspec.json.encode(occasion)))
             assert process.stdout is not None  # it is a pipe
             said = bytearray()
             while piece := await process.stdout.read(65_536):
@@ -206,11 +210,12 @@ def _program(command: tuple[str, ...], folder: Path | None) -> Run:
                 if len(said) > LARGEST:
                     raise HookFailed(f"it answers more than {LARGEST} bytes")
             await told
-            code = await process.wait()
+            if code := await process.wait():
+                raise HookFailed(f"it ended with exit code {code}: {await complaining}")
         finally:
             await _end(process)
-        if code:
-            raise HookFailed(f"it ended with exit code {code}")
+            complaining.cancel()
+            await asyncio.wait((complaining,))
         return msgspec.json.decode(said) if said.strip() else None
 
     return run
@@ -222,6 +227,15 @@ async def _tell(process: asyncio.subprocess.Process, data: bytes) -> None:
         process.stdin.write(data)
         await process.stdin.drain()
     process.stdin.close()
+
+
+async def _complaint(process: asyncio.subprocess.Process) -> str:
+    """Return the end of what a program says on standard error."""
+    assert process.stderr is not None  # it is a pipe
+    tail = b""
+    while piece := await process.stderr.read(65_536):
+        tail = (tail + piece)[-_TAIL:]
+    return tail.decode(errors="replace").strip() or "it has not said why"
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

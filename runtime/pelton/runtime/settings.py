@@ -7,6 +7,7 @@ What is wrong is an error that names the place: `pelton.toml: bridge.http: expec
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import (
     Annotated,
@@ -15,7 +16,6 @@ from typing import (
     Literal,
     NamedTuple,
     cast,
-    get_args,
     get_origin,
     get_type_hints,
 )
@@ -42,8 +42,8 @@ from pelton.runtime.setting_types import Address as Address  # noqa: PLC0414  wh
 from pelton.runtime.setting_types import Secret as Secret  # noqa: PLC0414  needs these too
 from pelton.runtime.setting_types import Section
 from pelton.runtime.telemetry_settings import TelemetrySettings
+from pelton.runtime.toml import Convert, fault, hint, read
 from pelton.runtime.toml import SettingsError as SettingsError  # noqa: PLC0414  who loads raises it
-from pelton.runtime.toml import fault, hint, read
 from pelton.runtime.webhook_settings import WebhookSettings
 
 FILE: Final = "pelton.toml"
@@ -410,17 +410,17 @@ def load(
     known = {each.path: each for each in settings()}
     values = read(file or Path(FILE)) if file or Path(FILE).exists() else {}
     source = str(file or FILE)
-    _convert(values, Settings, source, known)  # first by itself: its errors are the file's
+    _convert(values, Settings, source)  # first by itself: its errors are the file's
     for name, text in _overrides(environment, known).items():
         setting = known[name]
         value = _unspell(setting, text)
-        _convert(value, setting.type, setting.variable, known, strict=False)
+        _convert(value, setting.type, setting.variable, strict=False)
         _put(values, name, value)
     for name, flag in (flags or {}).items():
         if flag is not None:
-            _convert(flag, known[name].type, f"--{name.rpartition('.')[2]}", known, strict=False)
+            _convert(flag, known[name].type, f"--{name.rpartition('.')[2]}", strict=False)
             _put(values, name, flag)
-    merged: Settings = _convert(values, Settings, source, known, strict=False)
+    merged: Settings = _convert(values, Settings, source, strict=False)
     return merged
 
 
@@ -452,19 +452,16 @@ def _from_text(kind: type, value: Any) -> Any:
     return Secret(value) if kind is Secret else Address.parse(value)
 
 
-def _convert(
-    value: object, kind: Any, source: str, known: Mapping[str, Setting], *, strict: bool = True
-) -> Any:
+def _convert(value: object, kind: Any, source: str, *, strict: bool = True) -> Any:
+    convert: Convert = partial(msgspec.convert, strict=strict, dec_hook=_from_text)
     try:
-        return msgspec.convert(value, kind, strict=strict, dec_hook=_from_text)
+        return convert(value, kind)
     except msgspec.ValidationError as error:
-        found = fault(error)
+        found = fault(error, kind, value, convert)
     path, what = found.path, found.says
     if found.unknown:
-        sections = {each.rpartition(".")[0] for each in known} - {""}
-        what = f"there is no such setting{hint(path, [*known, *sections])}"
-    elif what.startswith("invalid enum value"):
-        choices = known[path].type if path in known else kind
-        what = f"use one of {', '.join(get_args(choices.__origin__))}"
+        section = path.rpartition(".")[0]
+        here = [f"{section}.{each}".lstrip(".") for each in found.names]
+        what = f"there is no such setting{hint(path, here)}"
     where = ": ".join(part for part in (source, path) if part)
     raise SettingsError(f"{where}: {what}")

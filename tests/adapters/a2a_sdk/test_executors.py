@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from pelton.adapters.a2a_sdk import executors
+from pelton.adapters.cli.references import load_agent
 from pelton.events.errors import InvalidInput
 from pelton.runtime.jetstream import RELAXED, JetStreamLog
 from tests.adapters.a2a.world import Rpc, executing, message, served
@@ -136,3 +137,20 @@ async def test_it_survives_its_process(nats_url: str, tmp_path: Path) -> None:
 def test_what_is_no_executor_is_refused(reference: str) -> None:
     with pytest.raises(InvalidInput, match="sdk:"):
         executors.load(reference)
+
+
+def test_an_executor_may_be_in_a_file(tmp_path: Path) -> None:
+    """As with agents of all other kinds; and an agent file names it beside itself."""
+    (tmp_path / "greeter.py").write_text(Path(sample.__file__).read_text())
+    file = tmp_path / "greeter.toml"
+    file.write_text('name = "greeter"\nadapter = "sdk:greeter.py:SampleAgentExecutor"')
+    named = executors.load(f"sdk:{tmp_path}/greeter.py:SampleAgentExecutor")
+    assert (named.name, named.profile.version) == ("sdk-sample", "7.1")
+    assert load_agent(str(file)).name == "greeter"
+
+
+@pytest.mark.parametrize("code", ["1 / 0", "class Broken:\n def __init__(self): 1 / 0"])
+def test_code_that_fails_says_why(tmp_path: Path, code: str) -> None:
+    (tmp_path / "broken.py").write_text(code)
+    with pytest.raises(InvalidInput, match=r"broken\.py.*ZeroDivisionError: division by zero"):
+        executors.load(f"sdk:{tmp_path}/broken.py:Broken")

@@ -79,6 +79,7 @@ async def ask(client: Client, text: str, context: str | None = None) -> TaskFold
 @pytest.mark.accepts("AS-60")
 async def test_it_starts_and_tells_how_it_is_and_stops(kit: Kit, model: ScriptedModel) -> None:
     adapter = kit.make(model.url)
+    assert (await adapter.health()).ok, "no agent in a file is started before it is known to be"
     await adapter.start()
     assert (await adapter.health()).ok
     await adapter.stop()
@@ -91,6 +92,7 @@ async def test_it_answers(kit: Kit, model: ScriptedModel, log: JetStreamLog) -> 
         task = await ask(Client(log, kit.name), "hello")
     assert task.status.state is TaskState.COMPLETED
     assert answer(task) == "Hello yourself."
+    assert task.status.message is None, "it has said so already"
     said = [line.text for line in model.asked[0].lines if line.role == "user"]
     assert said[-1].endswith("hello")  # CrewAI puts something before it
 

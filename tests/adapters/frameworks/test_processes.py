@@ -28,6 +28,20 @@ async def test_what_has_left_its_group_ends_with_it() -> None:
     await processes.stop()
 
 
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked for in /proc")
+@pytest.mark.parametrize("session", [False, True])
+async def test_what_it_leaves_running_does_not_hold_its_output_open(*, session: bool) -> None:
+    """As servers do that a coding agent has started: its turn would wait for ever."""
+    processes = Processes()
+    await processes.start()
+    popen = f"subprocess.Popen(['sleep', '60'], start_new_session={session})"
+    async with asyncio.timeout(20):
+        async with processes.run(["python3", "-c", f"import subprocess; {popen}"]) as process:
+            assert await process.stdout.read() == b""
+            assert await process.wait() == 0
+        await processes.stop()
+
+
 def runs(pid: int) -> bool:
     """Return whether a process runs; one that nobody has waited for does not."""
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from pelton.adapters.cli.references import kind_of, load_agent
 from pelton.adapters.frameworks.model import Endpoint, reference
@@ -70,6 +71,30 @@ async def test_a_command_that_reads(log: JetStreamLog) -> None:
         context, task = await client.send("to standard input")
         ended = await client.settled(context, task)
     assert text_of(only(ended).parts) == "to standard input"
+
+
+async def test_a_program_beside_the_user_is_named_as_a_shell_would_have_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "answer.sh").write_text("#!/bin/sh\n")
+    (tmp_path / "answer.sh").chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    health = await load_agent("cli:answer.sh").health()
+    assert (health.ok, health.fix) == (False, "write ./answer.sh")
+    assert (await load_agent("cli:./answer.sh").health()).ok
+
+
+async def test_why_a_command_has_failed_is_for_operators(log: JetStreamLog, tmp_path: Path) -> None:
+    (tmp_path / "said.jsonl").write_text('{"error": "no quota in /srv"}')
+    client = Client(log, "cat")
+    with capture_logs() as lines:
+        async with serving(log, load_agent(f"cli+jsonl:cat {tmp_path}/said.jsonl")):
+            context, task = await client.send("go")
+            ended = await client.settled(context, task)
+    assert ended.status.message is not None
+    assert text_of(ended.status.message.parts) == "The command has failed."
+    [line] = [each for each in lines if each["event"] == "command-failed"]
+    assert line["error"] == "no quota in /srv"
 
 
 @pytest.mark.parametrize(

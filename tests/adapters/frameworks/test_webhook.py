@@ -16,7 +16,8 @@ from pelton.adapters.frameworks.webhook import WebhookAdapter
 from pelton.adapters.push.signature import spell
 from pelton.events.a2a import TaskState, text_of
 from pelton.events.errors import InvalidInput
-from pelton.events.events import FailureClass, StepStarted, TurnEnded
+from pelton.events.events import FailureClass, StepStarted, TurnEnded, TurnStarted
+from pelton.events.retries import Retry
 from pelton.runtime.agents import Agent
 from pelton.runtime.jetstream.log import JetStreamLog
 from pelton.runtime.setting_types import Secret
@@ -97,6 +98,27 @@ async def test_it_is_posted_again_with_the_same_key(log: JetStreamLog) -> None:
         await client.settled(context, id_)
     assert len({got.headers["Idempotency-Key"] for got in elsewhere.got}) == 1
     assert len(elsewhere.got) == 2
+
+
+async def test_what_is_posted_again_later_is_not_called_off_meanwhile(log: JetStreamLog) -> None:
+    """The turn gives its process back until then: that is no reason to tell the endpoint."""
+
+    async def second(got: Got, request: web.Request) -> web.StreamResponse:
+        if len(elsewhere.got) == 1:
+            return web.Response(status=503)
+        return await json(got, request)
+
+    client = Client(log, "there")
+    retry = Retry(attempts=2, first=1.0)
+    async with Elsewhere(second) as elsewhere:
+        there = as_agent(adapter(elsewhere.url, retry=retry), name="there", terms=TERMS)
+        async with serving(log, there):
+            context, id_ = await client.send("count")
+            task = await client.settled(context, id_)
+            events = await client.events(context)
+    assert text_of(only(task).parts) == "one two"
+    assert len([e for e in events if isinstance(e, TurnStarted)]) == 2
+    assert [got.method for got in elsewhere.got] == ["POST", "POST"]
 
 
 @pytest.mark.accepts("AS-60")

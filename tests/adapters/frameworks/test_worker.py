@@ -13,7 +13,7 @@ from pelton.adapters.frameworks.worker import WorkerAdapter
 from pelton.events.a2a import TaskState, text_of
 from pelton.events.events import FailureClass, TurnEnded
 from pelton.runtime.jetstream.log import JetStreamLog
-from tests.adapters.frameworks.kits import KITS, TERMS
+from tests.adapters.frameworks.kits import TERMS
 from tests.runtime.clients import Client, only, serving
 
 WORKER = """
@@ -132,9 +132,7 @@ async def test_why_it_cannot_start_is_said(program: str, says: str) -> None:
         await adapter.start()
 
 
-async def test_it_could_be_started_before_it_is() -> None:
-    """Else no agent in a file would be: its health is looked at first."""
-    assert (await KITS["worker"].make("http://127.0.0.1").health()).ok
+async def test_a_program_that_is_not_there_is_named() -> None:
     lost = await WorkerAdapter(["no-such-program"]).health()
     assert not lost.ok
     assert "no-such-program" in lost.detail

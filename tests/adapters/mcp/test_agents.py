@@ -174,14 +174,17 @@ async def test_a_killed_bridge_loses_no_work(
     assert sum(isinstance(each, TaskDelegated) for each in events) == 1
 
 
+@pytest.mark.accepts("AS-51")
+@pytest.mark.parametrize(("admission", "headers"), [(KEYS, key("scout")), (EVERYBODY, {})])
 async def test_an_agent_without_work_delegates_in_its_own_name(
-    log: JetStreamLog, tmp_path: Path
+    log: JetStreamLog, tmp_path: Path, admission: Admission, headers: dict[str, str]
 ) -> None:
+    """With its credential, or by the URL alone where nobody needs one."""
     await give_key(log, "scout", "default", "agent")
     async with (
-        bridge(log, tmp_path, KEYS) as url,
+        bridge(log, tmp_path, admission) as url,
         executing(log, echo, tenant="default"),
-        outside(url, "scout", **key("scout")) as tools,
+        outside(url, "scout", **headers) as tools,
     ):
         given = {"agent": "echo", "text": "hello", "idempotency_key": "k"}
         first = await tools("delegate_task", **given)
@@ -190,6 +193,8 @@ async def test_an_agent_without_work_delegates_in_its_own_name(
         assert await tools("check_task_status", task_id=first["task_id"]) == first
         error = await tools.error("delegate_task", **given | {"text": "bye"})
         assert error["code"] == "key-conflict"
+        error = await tools.error("delegate_task", **given | {"agent": "scout"})
+        assert error["code"] == "delegation-refused"
         error = await tools.error("delegate_task", agent="echo", text="hello")
         assert (error["code"], error["detail"]) == (
             "validation-denied",

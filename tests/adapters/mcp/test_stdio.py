@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from mcp import Client as McpClient
 from mcp.client.stdio import StdioServerParameters
+from mcp.shared.exceptions import MCPError
 
 from pelton.adapters.cli.references import load_agent
 from pelton.events.events import TaskDelegated
@@ -17,6 +18,7 @@ from pelton.events.keys import spell
 from pelton.runtime.agents import agent
 from pelton.runtime.jetstream import JetStreamLog
 from pelton.runtime.turn import Turn
+from tests.adapters.a2a.test_trouble import process
 from tests.adapters.identity.people import KEYS, give_key, key_id, secret
 from tests.adapters.mcp.clients import Tools
 from tests.adapters.mcp.command import PELTON
@@ -73,6 +75,24 @@ async def test_an_agent_outside_works_over_standard_input(
         )
     assert refused.returncode == 1
     assert b"credential" in refused.stderr
+
+
+async def test_a_bridge_that_goes_away_ends_the_call_and_nothing_else(
+    nats_url: str, tmp_path: Path
+) -> None:
+    """And whoever has spoken with it ends with its client, and does not stay behind."""
+    async with process(nats_url, tmp_path, "agents") as (running, url):
+        server = StdioServerParameters(command=PELTON, args=["mcp", "agent", "scout", "--url", url])
+        async with asyncio.timeout(50), McpClient(server) as mcp:
+            tools = Tools(mcp)
+            assert await tools("inbox_peek") == {"work": [], "next": ""}
+            call = mcp.call_tool("wait_for_message", {"timeout_seconds": 60})
+            waiting = asyncio.create_task(call)
+            await asyncio.wait((waiting,), timeout=0.5)  # it is under way by then, or refused
+            running.kill()
+            for each in (waiting, mcp.call_tool("inbox_peek")):
+                with pytest.raises(MCPError, match="the server is away"):
+                    await each
 
 
 @pytest.mark.parametrize("line", [["turn"], ["agent", "No Name!"]])

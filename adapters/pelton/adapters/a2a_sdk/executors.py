@@ -8,9 +8,7 @@ task is canceled in the log, and `execute` is cancelled as any other coroutine.
 from __future__ import annotations
 
 import asyncio
-import importlib
 import re
-import sys
 from typing import Any, Final
 
 import msgspec
@@ -25,7 +23,7 @@ from pelton.events.a2a import Part, TaskState, text_of
 from pelton.events.card import AgentExtension, AgentProfile, AgentProvider, AgentSkill
 from pelton.events.errors import InvalidInput
 from pelton.events.principal import ANONYMOUS
-from pelton.runtime.agents import Agent, agent
+from pelton.runtime.agents import Agent, agent, module_at
 from pelton.runtime.turn import Turn
 
 PREFIX: Final = "sdk:"
@@ -41,7 +39,7 @@ _ENDS: Final = frozenset(TaskState(f"TASK_STATE_{name}") for name in _OVER)
 
 
 def load(reference: str, **_options: object) -> Agent:
-    """Return the agent that `sdk:module:Class` names.
+    """Return the agent that `sdk:module:Class` or `sdk:path/to/file.py:Class` names.
 
     An `AgentCard` in the module, named `agent_card` or `card`, says what the agent is, and one
     named `extended_agent_card` what it is for those who may know more.
@@ -49,17 +47,15 @@ def load(reference: str, **_options: object) -> Agent:
     Raises:
         InvalidInput: there is no such class, or it is no executor that needs no arguments.
     """
-    place, _, name = reference.removeprefix(PREFIX).partition(":")
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # a module beside the user, as with python -m
+    place, _, name = reference.removeprefix(PREFIX).rpartition(":")
+    if not place or not name:
+        raise InvalidInput(f"{reference!r}: write sdk:module:Class or sdk:file.py:Class")
+    module = module_at(place, reference)
     try:
-        module = importlib.import_module(place)
-        found: Any = getattr(module, name)
-        executor = found()
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise InvalidInput(
-            f"{reference!r}: {error}: write sdk:module:Class, a class made without arguments"
-        ) from error
+        executor: object = getattr(module, name)()
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        raise InvalidInput(f"{reference!r}: no class made without arguments: {said}") from error
     if not isinstance(executor, AgentExecutor):
         raise InvalidInput(f"{reference!r}: this is no AgentExecutor of a2a-sdk")
     card = _card(module, "agent_card", "card")

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -17,6 +18,9 @@ from pelton.runtime.agents import Agent, load
 from pelton.runtime.equipment_settings import EquipmentSettings
 
 Loader = Callable[..., Agent]
+
+_KEYS: Final = {"name": "`name`", "system": "`prompt` or `prompts`", "tools": "`tools`"}
+"""Options of references to models that an agent file has keys for."""
 
 _OPTIONS: Final = frozenset({"model", "prompt", "options"})
 """Keys that become the options of an agent that is plain code."""
@@ -42,6 +46,7 @@ def agent_of(
             return _over(load(described.code(says.adapter, "adapter")), described, _flat(given))
         named = frozenset(inspect.signature(loader).parameters)
         _takes(described, given, named)
+        _beside(described, named)
         if "folder" in named:
             found = loader(reference, environ=environ, folder=described.folder, **given)
         else:
@@ -64,6 +69,14 @@ def _takes(described: Described, given: Mapping[str, Any], named: frozenset[str]
         if key not in named:
             what = f"{described.says.adapter!r} does not take it: say it in its own code"
             raise described.wrong(key, what)
+
+
+def _beside(described: Described, named: frozenset[str]) -> None:
+    """Refuse options in a reference that the file has keys for, and paths in none but those."""
+    query = described.reference.partition("?")[2] if "prompt" in named else ""
+    for key, _ in parse_qsl(query, keep_blank_values=True):
+        if key in _KEYS:
+            raise described.wrong("adapter", f"say {key!r} in the file: {_KEYS[key]}")
 
 
 def _flat(given: Mapping[str, Any]) -> dict[str, Any]:

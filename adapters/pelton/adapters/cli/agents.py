@@ -62,7 +62,8 @@ def agents(
     nothing: dict[str, str] = {}
     rows: list[list[str]] = [
         [
-            *(each["name"], each["status"], each["since"], str(len(each["executors"]))),
+            *(each["name"], each["status"] if each["life"] else "not started"),
+            *(each["since"], str(len(each["executors"]))),
             "?" if each["activeTurns"] is None else str(each["activeTurns"]),
             *((each["profile"] or nothing).get(key, "") for key in ("version", "description")),
         ]

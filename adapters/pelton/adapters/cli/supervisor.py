@@ -81,6 +81,7 @@ class Supervisor:
         self._restart = restart
         self._group = asyncio.TaskGroup()
         self._stopping = asyncio.Event()
+        self._failed = False
         self.children: list[Child] = []
 
     async def __aenter__(self) -> Self:
@@ -145,6 +146,9 @@ class Supervisor:
                 code, _, said = words.rpartition("\n")[2].partition(": ")
                 child.ready.set_exception(PartFailed(said or f"{child.name} {ended}", code))
                 child.ready.exception()  # somebody else's failure may be the one that is told
+                self._failed = True
+                return
+            if self._failed:  # it was ended for that, which is all that there is to tell
                 return
             if self._stopping.is_set() or not self._restart:
                 self._say(child.name, ended)

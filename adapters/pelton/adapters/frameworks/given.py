@@ -12,6 +12,17 @@ from pelton.events.errors import InvalidInput
 N = TypeVar("N", int, float)
 
 
+def either(reference: str, what: str, named: str, said: str) -> str:
+    """Return what a reference names, or the file beside it says.
+
+    Raises:
+        InvalidInput: both do, and one would be left out silently.
+    """
+    if named and said:
+        raise InvalidInput(f"{reference!r} names a {what} already, and {said[:80]!r} is another")
+    return named or said
+
+
 class Given(NamedTuple):
     """What was given; errors speak of the whole `reference`."""
 

@@ -24,6 +24,9 @@ LINE: Final = 16 * 1024 * 1024
 _GRACE: Final = ((signal.SIGINT, 0.4), (signal.SIGTERM, 0.3), (signal.SIGKILL, 0.2))
 """How a group is ended: by which signal, and how many seconds are waited after each."""
 
+_BEHIND: Final = 1.0
+"""Seconds that a command's own processes may go on once it has ended itself."""
+
 _HIDDEN: Final = "PELTON_"
 """What the names of variables begin with that no agent gets to see: they hold secrets of ours."""
 
@@ -55,6 +58,11 @@ class Process:
     async def wait(self) -> int:
         """Wait until its first process has ended, and return its exit code; below 0 is a signal."""
         return await self._process.wait()
+
+    async def ended(self) -> None:
+        """Wait until its first process has ended, whoever still holds its output open."""
+        while self._process.returncode is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)  # some versions of asyncio tell of the output's end alone
 
     async def end(self) -> None:
         """End the whole group, gently at first; it is gone when this returns."""
@@ -119,6 +127,9 @@ class Processes:
     ) -> AsyncGenerator[Process]:
         """Run a command for the duration of the block; what of it is left then is ended.
 
+        So is what a command has left behind that ends by itself: it would hold the output open, and
+        whoever reads it would wait for ever.
+
         `given` is its standard input, which stays open if that is None; `more` goes into its
         environment; with a `route`, that is where its calls of models go.
 
@@ -138,13 +149,14 @@ class Processes:
         )
         self._running.add(process)
         self._tell(f"+{process.group}")
+        behind = asyncio.create_task(_left_behind(process), name="left behind")
         try:
             process.stdin.write(b"go\n" + (given or b""))
             if given is not None:
                 process.stdin.close()
             yield process
         finally:
-            ending = asyncio.ensure_future(self._ended(process))
+            ending = asyncio.ensure_future(self._ended(process, behind))
             try:
                 await asyncio.shield(ending)
             except asyncio.CancelledError:
@@ -161,7 +173,9 @@ class Processes:
             reaper.kill(group)
             self._tell(f"-{group}")
 
-    async def _ended(self, process: Process) -> None:
+    async def _ended(self, process: Process, behind: asyncio.Task[None]) -> None:
+        behind.cancel()
+        await asyncio.wait((behind,))
         await process.end()
         reaper.kill(process.group)  # what has left it
         self._tell(f"-{process.group}")
@@ -171,3 +185,11 @@ class Processes:
         assert self._reaper is not None, "started before it runs anything"
         assert self._reaper.stdin is not None
         self._reaper.stdin.write(f"{line}\n".encode())
+
+
+async def _left_behind(process: Process) -> None:
+    """End what a command leaves running when it ends."""
+    await process.ended()
+    await asyncio.sleep(_BEHIND)
+    await process.end()
+    reaper.kill(process.group)

@@ -48,6 +48,9 @@ def _looked(program: str, path: str | None) -> Health:
     found = shutil.which(program, path=path)
     if found is not None:
         return _interpreted(found)
+    if Path(program).is_file() and "/" not in program:
+        detail = f"there is no program {program!r} on the path, but a file here"
+        return Health(ok=False, detail=detail, fix=f"write ./{program}")
     if Path(program).is_file():
         reason = os.strerror(errno.EACCES)
         return Health(ok=False, detail=f"{program!r}: {reason}", fix="let it be executable")

@@ -17,6 +17,9 @@ _CLIENTS: Final = frozenset(
 )
 """The packages whose exceptions are those of clients."""
 
+_STATUS: Final[Mapping[str, str]] = {"aiohttp": "status", "google": "code"}
+"""What clients call the status of an answer that do not call it `status_code`."""
+
 _UNREACHABLE: Final = frozenset({"ClientConnectorError", "ConnectError"})
 
 _KINDS: Final[Mapping[int, FailureClass]] = {
@@ -38,10 +41,8 @@ def provider_error(error: BaseException) -> AgentError | None:
     """Return how a provider has failed, if an exception says so, or one that was its cause."""
     chain = tuple(_chain(error))
     for each in chain:
-        status = getattr(each, "status_code", None)
-        if status is None and _is_clients(each):
-            status = getattr(each, "code", None)
-        if isinstance(status, int) and status >= 400:
+        status = _status(each)
+        if status is not None and status >= 400:
             return AgentError(
                 f"The model's endpoint has answered {status}.", kind=failure_kind(status)
             )
@@ -58,8 +59,19 @@ def provider_error(error: BaseException) -> AgentError | None:
     return None
 
 
+def _status(error: BaseException) -> int | None:
+    """Return the status of the answer that an exception is about, if it is about one."""
+    named = _STATUS.get(_package(error), "status_code")
+    found = getattr(error, named, getattr(getattr(error, "response", None), named, None))
+    return found if isinstance(found, int) else None
+
+
 def _is_clients(error: BaseException) -> bool:
-    return type(error).__module__.partition(".")[0] in _CLIENTS
+    return _package(error) in _CLIENTS
+
+
+def _package(error: BaseException) -> str:
+    return type(error).__module__.partition(".")[0]
 
 
 def _chain(error: BaseException) -> Iterable[BaseException]:

@@ -21,6 +21,8 @@ class Speech:
         self._whole = ""
         self._said = ""
         self._anew = False
+        self.last = ""
+        """What the last part reads that has said something."""
 
     async def begin(self) -> None:
         """Begin a part, for the first time or again."""
@@ -48,6 +50,7 @@ class Speech:
         elif len(whole) > len(self._said):
             await self._turn.stream(whole[len(self._said) :], name=self._name)
         self._whole = self._said = whole
+        self.last = text or self.last
 
     async def close(self) -> None:
         """Say that nothing follows."""

@@ -28,7 +28,7 @@ from pelton.adapters.mcp.guests import Answered, Guests, Work, profile_of
 from pelton.adapters.mcp.tool import Tool
 from pelton.events.a2a import Message, Part, Role, Task, TaskState, text_of
 from pelton.events.agent import AgentState
-from pelton.events.delegation import from_agent, origin
+from pelton.events.delegation import check_chain, from_agent, origin
 from pelton.events.errors import InvalidInput, TaskNotFound, UnknownAgent
 from pelton.events.ids import check_agent, derive
 from pelton.events.principal import Principal
@@ -258,6 +258,7 @@ def _leased(tool: Tool, *, needed: bool) -> type[msgspec.Struct]:
 
 
 async def _delegate(caller: Caller, given: Any) -> msgspec.Struct:
+    check_chain((caller.name,), given.agent)
     return await _free(caller, given, getattr(given, "wait_seconds", 0.0))
 
 

@@ -18,7 +18,7 @@ from pelton.adapters.mcp.guests import Guests
 from pelton.adapters.mcp.tool import Tool
 from pelton.events.errors import NotAuthorised
 from pelton.events.ids import check_agent
-from pelton.events.principal import Principal, Role, Scope
+from pelton.events.principal import Principal, Role, Scope, holder
 from pelton.runtime.clock import World
 from pelton.runtime.settings import SettingsError
 
@@ -67,9 +67,9 @@ class Door:
                 tools, title, says = operators.tools(principal), "Operator", operators.INSTRUCTIONS
                 call: Call = partial(operators.call, desk)
             case ["agents", name] if "agents" in self._servers:
-                _check_name(principal, name)
                 caller = agents.Caller(
-                    tenant, principal, name, self._guests[tenant.name], knock.correlation
+                    *(tenant, _named(principal, name), name),
+                    *(self._guests[tenant.name], knock.correlation),
                 )
                 tools, title, says = agents.TOOLS, f"Agent {name}", agents.INSTRUCTIONS
                 call = partial(agents.call, caller)
@@ -85,8 +85,10 @@ class Door:
         return await protocol.over_http(served, knock.headers, body)
 
 
-def _check_name(principal: Principal, name: str) -> None:
-    """Check that an agent is who it says: by its credential, or where nobody needs one (AS-4).
+def _named(principal: Principal, name: str) -> Principal:
+    """Return who an agent is that says its name: by its credential (AS-4).
+
+    Where nobody needs one, it is that agent as if it had one: what it sends bears its name.
 
     Raises:
         InvalidInput: no agent can be called that.
@@ -96,6 +98,8 @@ def _check_name(principal: Principal, name: str) -> None:
     check_agent(name)
     if not principal.may(Scope.WRITE):
         raise ScopeMissing(Scope.WRITE)
-    open_to_all = not principal.known and principal.may(Scope.ADMINISTER)
-    if not open_to_all and (principal.id != name or Role.AGENT not in principal.roles):
+    if not principal.known and principal.may(Scope.ADMINISTER):
+        return holder(name, principal.tenant, (Role.AGENT,), ())
+    if principal.id != name or Role.AGENT not in principal.roles:
         raise NotAuthorised("this needs the credential of that agent")
+    return principal

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -32,12 +34,33 @@ async def serve(url: str, headers: Mapping[str, str]) -> None:
     timeout = httpx2.Timeout(_ANSWER, connect=_CONNECT)
     async with httpx2.AsyncClient(headers=dict(headers), timeout=timeout) as http:
         await _look(http, url)
-        async with (
-            Client(streamable_http_client(url, http_client=http), cache=None) as client,
-            stdio_server() as (read, write),
-        ):
-            served = _through(client)
+        async with _open(http, url) as client:
+            instructions = client.instructions
+        served = _through(partial(_open, http, url), instructions)
+        async with stdio_server() as (read, write):
             await served.run(read, write, served.create_initialization_options())
+
+
+@asynccontextmanager
+async def _open(http: httpx2.AsyncClient, url: str) -> AsyncGenerator[Client]:
+    """Give a client for one call: one whose server goes away has come to its end.
+
+    Raises:
+        MCPError: the server is away, or this is what it answers.
+    """
+    refused: MCPError | None = None
+    try:
+        async with Client(streamable_http_client(url, http_client=http), cache=None) as client:
+            try:
+                yield client
+            except MCPError as error:  # the client would put it into a group
+                refused = error
+    except (httpx2.HTTPError, ExceptionGroup) as error:
+        if isinstance(error, ExceptionGroup) and error.split(httpx2.HTTPError)[1] is not None:
+            raise
+        raise MCPError(-32603, "the server is away: repeat the call when it is back") from None
+    if refused is not None:
+        raise refused
 
 
 async def _look(http: httpx2.AsyncClient, url: str) -> None:
@@ -52,22 +75,23 @@ async def _look(http: httpx2.AsyncClient, url: str) -> None:
         raise LogUnavailable(f"no tools are served at the URL ({answer.status_code})")
 
 
-def _through(client: Client) -> Server[Any]:
+def _through(
+    opened: Callable[[], AbstractAsyncContextManager[Client]], instructions: str | None
+) -> Server[Any]:
     """Return a server that hands through to another one."""
 
     async def listed(_: Any, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
-        return await client.list_tools(cursor=params.cursor if params else None)
+        async with opened() as client:
+            return await client.list_tools(cursor=params.cursor if params else None)
 
     async def called(_: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
-        try:
+        async with opened() as client:
             return await client.call_tool(params.name, params.arguments)
-        except httpx2.HTTPError as error:
-            raise MCPError(-32603, f"the server is away ({type(error).__name__})") from None
 
     return Server(
         "pelton",
         version=version("pelton"),
-        instructions=client.instructions,
+        instructions=instructions,
         on_list_tools=listed,
         on_call_tool=called,
     )

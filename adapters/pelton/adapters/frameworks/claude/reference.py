@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from pelton.adapters.frameworks.claude.adapter import ClaudeAdapter
-from pelton.adapters.frameworks.given import Given
+from pelton.adapters.frameworks.given import Given, either
 from pelton.adapters.frameworks.model.tools import tools_at
 from pelton.adapters.frameworks.serving import as_agent
 from pelton.adapters.frameworks.warm import IDLE, KEPT
@@ -41,8 +41,8 @@ def load(
     named, _, query = reference.partition(":")[2].partition("?")
     given = Given.of(reference, query, _OPTIONS)
     adapter = ClaudeAdapter(
-        model=named or model,
-        system=given.text("system") or prompt,
+        model=either(reference, "model", named, model),
+        system=either(reference, "prompt", given.text("system"), prompt),
         tools=tools_at([*given.all("tools"), *tools], reference),
         allowed=given.several("allowed"),
         directory=given.one("directory") or (str(folder) if folder else None),

@@ -182,7 +182,13 @@ class _Session:
                 complaint = await complaining
         if code == 0 and failed is None:
             return text
-        logger.warning("command-failed", program=command[0], code=code, stderr=complaint)
+        logger.warning(
+            "command-failed",
+            program=command[0],
+            code=code,
+            stderr=complaint,
+            error=(failed or "")[:_TAIL],
+        )
         if route is not None and route.failure is not None:
             raise route.failure
         if code < 0:

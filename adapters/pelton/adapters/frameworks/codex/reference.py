@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pelton.adapters.frameworks.acting import given, words_of
 from pelton.adapters.frameworks.codex.adapter import CodexAdapter
+from pelton.adapters.frameworks.given import either
 from pelton.adapters.frameworks.serving import as_agent
 from pelton.runtime.agents import Agent
 
@@ -24,8 +25,9 @@ def load(
     """
     head, _, named = reference.partition(":")
     words = words_of(head, reference)
+    wanted = either(reference, "model", named, model)
     adapter = CodexAdapter(
-        thread={"model": named or model} if named or model else {},
+        thread={"model": wanted} if wanted else {},
         directory=str(folder) if folder else None,
         **given(words),
     )

@@ -144,7 +144,7 @@ class _Session:
                 given = types.Content(role="user", parts=parts)
         await run.speech.close()
         await turn.session.put(_place(turn), sessions.new(_place(turn)))
-        if not answer or answer == run.last:
+        if not answer or answer == run.speech.last:
             return None
         try:
             data = msgspec.json.decode(answer, type=dict[str, Any] | list[Any])

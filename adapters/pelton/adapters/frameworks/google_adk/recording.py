@@ -63,8 +63,6 @@ class AgentRun:
         self._asked: Counter[str] = Counter()
         self.speech: Final = Speech(turn)
         """What the agents say."""
-        self.last = ""
-        """What a model has said last."""
 
     def __enter__(self) -> Self:
         """Begin to record."""
@@ -110,7 +108,6 @@ class AgentRun:
         responses = [LlmResponse.model_validate(each) for each in found]
         text = "".join(map(_text, responses))
         if aloud:
-            self.last = text or self.last
             await self.speech.end(text)
         for at, response in enumerate(responses):
             self._named(response, f"{where}.{at}")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pelton.adapters.frameworks import environments
+from pelton.adapters.frameworks.given import either
 from pelton.adapters.frameworks.hermes.adapter import HermesAdapter
 from pelton.adapters.frameworks.serving import as_agent
 from pelton.events.errors import InvalidInput
@@ -29,7 +30,7 @@ def load(
         InvalidInput: this is no such reference.
     """
     head, _, named = reference.partition(":")
-    model = named or model
+    model = either(reference, "model", named, model)
     words = frozenset(head.split("+")[1:])
     if not model or words - {"again", "policy"}:
         raise InvalidInput(f"{reference!r}: write hermes:MODEL, with +again or +policy")

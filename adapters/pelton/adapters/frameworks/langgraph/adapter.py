@@ -149,7 +149,7 @@ class _Session:
             given = Command(resume=answers)
             run.round += 1
         answer = adapter.answer(cast("State", found.values))
-        if answer != run.last:
+        if answer != speech.last:
             await speech.end(answer)
         await speech.close()
         said.new.append(Spoken("assistant", answer))

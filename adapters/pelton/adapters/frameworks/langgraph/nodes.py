@@ -96,8 +96,6 @@ class GraphRun:
         """What the graph is to tell what its models say."""
         self.round = 1
         """How often the graph was begun in this turn: once, and after each pause."""
-        self.last = ""
-        """What a model has said last."""
 
     async def node(
         self,
@@ -209,7 +207,6 @@ class GraphRun:
         texts, self._texts = self._texts, {}
         for _, text in sorted(texts.items()):
             if text:
-                self.last = text
                 await self._speech.end(text)
 
 

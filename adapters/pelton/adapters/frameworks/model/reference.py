@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from pelton.adapters.frameworks.given import Given
+from pelton.adapters.frameworks.given import Given, either
 from pelton.adapters.frameworks.model.adapter import ModelAdapter
 from pelton.adapters.frameworks.model.endpoint import Endpoint
 from pelton.adapters.frameworks.model.tools import tools_at
@@ -42,9 +42,10 @@ def load(
         InvalidInput: this is no such reference, or something in it leads nowhere.
     """
     what, _, query = reference.partition(":")[2].partition("?")
-    provider, _, name = (what or model).partition("/")
-    if provider not in _PROVIDERS or not name or (what and model):
-        raise InvalidInput(f"{what or model or reference!r}: {_FORM}")
+    whole = either(reference, "model", what, model)
+    provider, _, name = whole.partition("/")
+    if provider not in _PROVIDERS or not name:
+        raise InvalidInput(f"{whole or reference!r}: {_FORM}")
     given = Given.of(reference, query, _OPTIONS)
     url, usual, key = _PROVIDERS[provider]
     endpoint = Endpoint(
@@ -52,7 +53,7 @@ def load(
     )
     adapter = ModelAdapter(
         endpoint,
-        system=given.text("system") or prompt,
+        system=either(reference, "prompt", given.text("system"), prompt),
         tools=tools_at([*given.all("tools"), *tools], reference),
     )
     return as_agent(

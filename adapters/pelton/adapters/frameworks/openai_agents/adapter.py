@@ -154,7 +154,7 @@ class _Session:
         await recording.speech.close()
         await turn.session.put(_place(turn), self._items.new)
         output: Any = result.final_output
-        if output is None or output == recording.last:
+        if output is None or output == recording.speech.last:
             return None
         if isinstance(output, str):
             return output

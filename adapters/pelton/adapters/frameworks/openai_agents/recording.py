@@ -67,8 +67,6 @@ class Recording:
         """What the agents say."""
         self.provider: Final = _Provider(self, provider)
         """Where models that agents name come from."""
-        self.last = ""
-        """What a model has said last."""
 
     def of(self, agent: Agent[Any]) -> Agent[Any]:
         """Return the copy of an agent whose models and tools are recorded."""
@@ -114,7 +112,6 @@ class Recording:
         )
         if aloud:
             text = "".join(_texts(found))
-            self.last = text or self.last
             await self.speech.end(text)
         used = cast("Json", found.get("usage") or {})
         details = cast("Json", used.get("input_tokens_details") or {})

@@ -115,7 +115,7 @@ class _Session:
         await engine.speech.close()
         await turn.session.put(_place(turn), _json(result.new_messages()))
         output = result.output
-        if output is None or output == engine.last:
+        if output is None or output == engine.speech.last:
             return None
         if isinstance(output, str):
             return output

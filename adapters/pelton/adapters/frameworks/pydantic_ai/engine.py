@@ -82,8 +82,6 @@ class Durability(BaseDurabilityCapability[Any]):
         super().__init__(event_stream_handler=self._hear, name=name)
         self._turn, self._retry = turn, retry
         self._runs = 0
-        self.last = ""
-        """What the model has said last."""
 
     @property
     def speech(self) -> Speech:
@@ -140,7 +138,6 @@ class Durability(BaseDurabilityCapability[Any]):
         found = cast("Json", await step)
         parts = cast("list[Json]", found["parts"])
         text = "".join(part["content"] for part in parts if part["part_kind"] == "text")
-        self.last = text or self.last
         await self._speech.end(text)
         used = cast("Json", found.get("usage") or {})
         self._turn.usage(

@@ -17,7 +17,7 @@ import msgspec.structs
 import structlog
 
 from pelton.adapters.frameworks.callback import Ask, Callback, Used
-from pelton.adapters.frameworks.contract import AdapterError, Capability, Health
+from pelton.adapters.frameworks.contract import AdapterError, Capability, Health, assured
 from pelton.adapters.frameworks.conversation import Conversation, Spoken, told
 from pelton.adapters.frameworks.providers import failure_kind
 from pelton.adapters.frameworks.speech import Speech
@@ -105,19 +105,17 @@ class WebhookAdapter:
         Raises:
             AdapterError: the URL is refused.
         """
+        assured(await self.health())
         opened = open_webhooks(self._allowed, world=self._world)
         self._webhooks = await self._stack.enter_async_context(opened)
-        health = await self.health()
-        if not health.ok:
-            await self.stop()
-            raise AdapterError(f"webhook: {health.detail}")
 
     async def health(self) -> Health:
         """Look whether the endpoint may be posted to."""
-        try:
-            await self._open().check(self.url)
-        except InvalidInput as error:
-            return Health(ok=False, detail=str(error))
+        async with open_webhooks(self._allowed, world=self._world) as webhooks:
+            try:
+                await webhooks.check(self.url)
+            except InvalidInput as error:
+                return Health(ok=False, detail=str(error))
         return Health(ok=True)
 
     def here(self, turn: Turn) -> bool:  # noqa: ARG002
@@ -267,11 +265,14 @@ class _Session:
         async def posting(_: object) -> wire.Answer:
             await turn.reach(self._adapter.url)
             await turn.afford()  # what it asks of models it reports
-            self._key = idempotency_key()
             await speech.begin()
-            return await self._adapter.post(
-                posted, self._key, speech.say, traceparent=turn.traceparent
-            )
+            self._key = idempotency_key()
+            try:
+                return await self._adapter.post(
+                    posted, self._key, speech.say, traceparent=turn.traceparent
+                )
+            finally:
+                self._key = ""  # nothing is to be called off: it may be posted again
 
         found = await turn.step(
             "post",
@@ -280,7 +281,6 @@ class _Session:
             idempotent=True,
             retry=self._adapter.retry,
         )
-        self._key = ""
         answer = msgspec.convert(found, wire.Answer)
         return await self._later(turn, answer.later) if answer.later else answer
 

@@ -51,7 +51,6 @@ class WorkerSession:
         self._route: ModelRoute | None = None
         self._turn: Turn
         self._speech: Speech
-        self._last = ""
         self._failed: dict[int | str, RecordedError] = {}
         self._well = False
         self._over = asyncio.Event()
@@ -62,12 +61,12 @@ class WorkerSession:
         self._peer.ear = self
         async with self._way(turn) as self._route:
             ended = await self._ended()
-        if ended.answer and ended.answer != self._last:
+        if ended.answer and ended.answer != self._speech.last:
             await self._speech.end(ended.answer)
         await self._speech.close()
         if ended.data is not msgspec.UNSET:
             await turn.artifact([Part(data=ended.data)], name="result")
-        self._conversation.new.append(Spoken("assistant", ended.answer or self._last))
+        self._conversation.new.append(Spoken("assistant", ended.answer or self._speech.last))
         await self._conversation.keep()
         self._well = True
 
@@ -204,7 +203,6 @@ class WorkerSession:
             return not_done(denied)  # for its model to read
         if step.speaks:
             text = str(found.get("text", "")) if hasattr(found, "get") else str(found or "")
-            self._last = text or self._last
             await self._speech.end(text)
         return found
 
