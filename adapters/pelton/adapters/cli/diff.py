@@ -29,7 +29,7 @@ def diff(
     from pelton.runtime.replay import diff as diffs
 
     settings = options.settings(config, data=data, nats__url=nats)
-    one, other = sessions_of(settings, [left, right], blobs=False)
+    one, other = sessions_of(settings, [left, right])
     found = diffs.diff(*one, *other)
     lines = [f"{found.alike} events are alike, {len(found.differences)} differ"]
     lines += [line for each in found.differences for line in each.lines()]
@@ -40,9 +40,7 @@ def diff(
     return DIFFERENT if found.differences else OK
 
 
-def sessions_of(
-    settings: Settings, sides: Sequence[str], *, blobs: bool = True
-) -> list[tuple[Session, str]]:
+def sessions_of(settings: Settings, sides: Sequence[str]) -> list[tuple[Session, str]]:
     """Return the sessions and tasks that are named: a file without one has that of another side.
 
     Raises:
@@ -60,10 +58,10 @@ def sessions_of(
 
     def session(file: Path | None, task: str) -> Session:
         async def read(reader: Reader) -> Session:
-            found = await task_session(reader, task, blobs=blobs)
+            found = await task_session(reader, task)
             if found.vault is None:
                 return found  # nothing is sealed, or it looks as it does
-            return await unsealed(await task_session(reader, task))
+            return await unsealed(found)
 
         return on_reader(settings, file, read, about=conversation(task))
 
