@@ -279,7 +279,7 @@ def _name(key: str) -> str:
 
 
 class Policy(NamedTuple):
-    """What becomes of the steps that a fork begins, by their names.
+    """What becomes of the steps that a fork begins, by their names, or of one call by its key.
 
     `tools` holds for all that are not named in `named`; what is in `stubs` has that result. `ask`
     is asked for the result of a step by its key and its arguments. With `values`, values that the
@@ -296,11 +296,11 @@ class Policy(NamedTuple):
     costs: bool = False
     memory: bool = False
 
-    def of(self, name: str) -> Tools:
-        """Return what becomes of a step of that name."""
-        if self.memory and name.startswith(STEPS):
+    def of(self, key: str) -> Tools:
+        """Return what becomes of the call with that key."""
+        if self.memory and key.startswith(STEPS):
             return Tools.LIVE
-        return self.named.get(name, self.tools)
+        return self.named.get(key, self.named.get(_name(key), self.tools))
 
     @property
     def live(self) -> bool:
@@ -328,9 +328,10 @@ class Chosen(Steps):
 
     async def _called(self, key: str, fn: Callable[..., Any], args: tuple[object, ...]) -> Any:
         name, policy = _name(key), self._policy
-        if name in policy.stubs:
-            return policy.stubs[name]
-        tools = policy.of(name)
+        for each in (key, name):
+            if each in policy.stubs:
+                return policy.stubs[each]
+        tools = policy.of(key)
         if tools is Tools.LIVE:
             return await super()._called(key, fn, args)
         if tools is Tools.ASK and policy.ask is not None:
