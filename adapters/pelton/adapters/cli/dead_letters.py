@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Tasks that failed for good: list them, show one, do one again.",
+    no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
 )

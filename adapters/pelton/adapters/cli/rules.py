@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Rules over what agents do: what they would have stopped, or asked about.",
+    no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
 )

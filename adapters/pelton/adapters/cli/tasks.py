@@ -124,7 +124,7 @@ def _until(at: str | None, records: Any) -> list[Record]:
         return [record for record in records if record.sequence <= int(at)]
     from pelton.adapters.cli.tail import moment
 
-    when = moment(at)
+    when = moment(at, "a sequence, ")
     return [record for record in records if record.received <= when]
 
 
