@@ -275,6 +275,10 @@ def test_a_task_becomes_a_test(dev: Dev, sent: dict[str, Any]) -> None:
     good = tested()
     assert good.returncode == 0, good.stdout
     assert dev.run("test", "save", sent["id"], "--dir", "saved").returncode == 1
+    (dev.cwd / done["test"]).rename(dev.cwd / "saved" / "test_moved.py")
+    again = dev.run("test", "save", sent["id"], "--dir", "saved")
+    assert "name another --dir" in again.stderr
+    (dev.cwd / "saved" / "test_moved.py").rename(dev.cwd / done["test"])
     (dev.cwd / "pair.py").write_text(CHANGED)
     try:
         bad = tested()
@@ -382,6 +386,19 @@ def test_what_cannot_be_done_is_said_in_a_sentence(
     done = dev.run(*(each.replace("TASK", sent["id"]) for each in arguments))
     assert done.returncode == code, done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_code_is_found_from_another_directory(
+    dev: Dev, sent: dict[str, Any], tmp_path: Path
+) -> None:
+    """The running `pelton dev` knows where its files are, whatever its agents were called."""
+    data = ("--data", str(dev.cwd / ".pelton"))
+    assert pelton("rerun", sent["id"], *data, cwd=tmp_path).returncode == 0
+    done = pelton("test", "save", sent["id"], "--dir", "saved", *data, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    code = os.path.relpath(dev.cwd / "pair.py", tmp_path / "saved")
+    [test] = (tmp_path / "saved").glob("test_*.py")
+    assert f"str(HERE / {code!r}) + ':boss'" in test.read_text()
 
 
 @pytest.mark.accepts("AS-25")
