@@ -83,7 +83,7 @@ def show(
     import msgspec
 
     from pelton.adapters.cli.connect import read_models
-    from pelton.events.a2a import text_of
+    from pelton.adapters.cli.timeline import quoted
 
     settings = options.settings(config, data=data)
 
@@ -111,7 +111,7 @@ def show(
         *([["exception", letter.exception]] if letter.exception else []),
         ["command", letter.command_id],
         *(
-            [message.role.removeprefix("ROLE_").lower(), repr(text_of(message.parts))]
+            [message.role.removeprefix("ROLE_").lower(), quoted(message.parts)]
             for message in (shown.history if shown is not None else ())
         ),
         (

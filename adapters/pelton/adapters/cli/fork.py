@@ -211,19 +211,22 @@ async def _keys(settings: Settings, original: Session) -> Mapping[str, bytes]:
 
 
 def _save(out: Path, found: Ran, keys: Mapping[str, bytes], output: Output) -> None:
+    import asyncio
+
     import msgspec
 
     from pelton.adapters.cli.sessions import save
-    from pelton.events.a2a import text_of
+    from pelton.adapters.cli.timeline import quoted
+    from pelton.runtime.bulk import opened_task
 
-    task, view = found.task, found.task.view()
+    task = found.task
     digest = save(out, task.context_id, found.session, keys)
-    said = [repr(text_of(view.status.message.parts))] if view.status.message else []
+    view = asyncio.run(opened_task(found.session, task.view()))
     output.result(
         {"file": str(out), "digest": digest, "task": msgspec.to_builtins(view)},
         [
             f"{words(task.status.state)} task {task.id}",
-            *said,
+            *([quoted(view.status.message.parts)] if view.status.message else []),
             f"wrote {out}: pelton show {task.id} --file {out}",
         ],
     )
