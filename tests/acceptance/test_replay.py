@@ -123,6 +123,21 @@ def test_step_goes_by_keys_on_a_terminal(sent: dict[str, Any], file: Path) -> No
     os.close(ours)
 
 
+def test_step_says_what_has_not_begun(sent: dict[str, Any], file: Path) -> None:
+    """On a terminal, too: what was asked for is there, and nothing was decided yet."""
+    records = [json.loads(line) for line in file.read_text().splitlines()[1:-1]]
+    asked = next(str(e["sequence"]) for e in records if e["subject"].startswith("cmd.boss."))
+    command = [*PELTON, "step", sent["id"], "--file", str(file), "--at", asked]
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=file.parent, env=environment()
+    ) as process:
+        os.close(theirs)
+        assert process.wait(30) == 0
+    assert b"nothing yet" in os.read(ours, 65536)
+    os.close(ours)
+
+
 def test_timeline_is_everybody_in_one_order(dev: Dev, sent: dict[str, Any]) -> None:
     records = dev.json("timeline", sent["contextId"])["records"]
     sequences = [each["sequence"] for each in records]
@@ -374,6 +389,7 @@ def test_bisect_finds_the_input_or_the_version(dev: Dev, sent: dict[str, Any], f
         (["fork", "TASK@99999", "--tools", "odd"], 2),
         (["fork", "TASK@99999", "--tool-result", "first#1=not JSON"], 2),
         (["fork", "TASK@0"], 2),
+        (["fork", "TASK@1"], 2),
         (["diff", "TASK", "no-0123456789abcdef"], 3),
         (["rerun", "no-0123456789abcdef"], 3),
         (["verify", "missing.pelton"], 1),

@@ -113,7 +113,12 @@ def fork(
         return await with_lineage(reader, await task_session(reader, task), sources=False)
 
     original = on_reader(settings, file, read, about=conversation(task))
-    sequence = opening(original, task) if sequence is None else sequence
+    begins = opening(original, task)
+    sequence = begins if sequence is None else sequence
+    if sequence < begins:
+        raise CommandFailed(
+            f"at {sequence} the task was not there yet: it begins at {begins}", "usage"
+        )
     others = policies.overrides(model, prompt, option)
     policy = policies.policy(tools, tool=tool, live=live, stub=stub)._replace(memory=True)
     now = RealWorld().now()

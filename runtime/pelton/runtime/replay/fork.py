@@ -100,13 +100,16 @@ def prefix(
     results of steps name versions of them.
 
     Raises:
-        InvalidInput: there is nothing up to there, or no such step of the task has a result.
+        InvalidInput: there is nothing up to there, no such event, or no such step of the task has a
+            result.
         ContentSealed: what was said is sealed, and its keys are not here.
     """
     check_keys(session)
     records = [each for each in session.records if each.sequence <= upto]
     if not records:
         raise InvalidInput(f"nothing of this conversation is recorded up to {upto}")
+    if events is not None:
+        _check_event(records[-1], upto, events)
     later, wanted = now - records[-1].received, dict(results or {})
     ended = _ended(records, task_id)
     if memories:
@@ -138,6 +141,18 @@ def prefix(
     if wanted:
         raise InvalidInput(f"up to there, no step {', '.join(sorted(wanted))} has a result")
     return found
+
+
+def _check_event(last: Record, upto: int, events: int) -> None:
+    """Refuse the place after an event that is none.
+
+    Raises:
+        InvalidInput: what is at the sequence `upto` has not so many events.
+    """
+    commit = last.sequence == upto and last.subject.startswith("evt.")
+    there = len(decode_commit(last.data).data.events) if commit else 0
+    if there < events:
+        raise InvalidInput(f"there is no event {events} at {upto}, which has {there}")
 
 
 def _remembers(record: Record) -> bool:
