@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytest
 
 from pelton.adapters.cli.app import app, run
-from pelton.adapters.cli.output import USAGE
+from pelton.adapters.cli.output import USAGE, CommandFailed, printable
+from pelton.adapters.cli.policies import named, policy
 
 GROUPS = [
-    each.name for each in app.registered_groups if not each.typer_instance.info.invoke_without_command
+    each.name
+    for each in app.registered_groups
+    if not each.typer_instance.info.invoke_without_command
 ]
 
 
@@ -21,3 +24,24 @@ def test_a_group_without_a_command_says_what_there_is(
     assert said.startswith(f"Usage: pelton {group} ")
     assert "Commands:" in said
     assert wrong == ""
+
+
+def test_what_is_otherwise_in_a_fork_is_written_with_an_equals_sign() -> None:
+    with pytest.raises(CommandFailed, match="write STEP=POLICY"):
+        policy(tool=["mail"])
+    with pytest.raises(CommandFailed, match="a text stands in quotes"):
+        named(["mail=sent"], "stub")
+    assert named(['mail="sent"'], "stub") == {"mail": "sent"}
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\tb\nc", "a\tb\nc"),
+        ("\x1b[31mred\r\x9b2J\u202e", "\ufffd[31mred\ufffd\ufffd2J\ufffd"),
+        ("\U0001f469\u200d\U0001f467 \u0645\u06cc\u200c\u062e\u0648", None),
+    ],
+)
+def test_text_is_shown_without_what_a_terminal_obeys(text: str, shown: str | None) -> None:
+    """An emoji of several stays one, and so do words in scripts that need a joiner or none."""
+    assert printable(text) == (text if shown is None else shown)

@@ -178,7 +178,9 @@ def test_each_of_very_many_lines_that_were_altered_is_told_soon() -> None:
     records = [Record(at, "cmd.echo.c", b"x", at) for at in range(1, 20_001)]
     lines = pack(HEADER, Session(records, {}))[0].splitlines()
     altered = [each.replace(b"echo", b"ecHo") for each in lines]
-    assert len([each for each in wrong(joined(altered)) if "was altered, or added" in each]) == 20_000
+    assert (
+        len([each for each in wrong(joined(altered)) if "was altered, or added" in each]) == 20_000
+    )
 
 
 def test_another_format_is_told() -> None:

@@ -59,7 +59,7 @@ def load_agent(reference: str, environ: Mapping[str, str] = os.environ) -> Agent
 
 
 def file_of(reference: str) -> tuple[str, str]:
-    """Return the file of code, or the agent file, that a reference names, and what stands behind it.
+    """Return the file that a reference names, of code or an agent file, and what stands behind it.
 
     The file is empty if it names none, or one only to what runs it.
     """

@@ -125,7 +125,9 @@ def check_pattern(pattern: str) -> str:
     try:
         check_literal(literal)
     except InvalidInput:
-        raise InvalidInput(f"{pattern[:120]!r} is no pattern of subjects", field="subject") from None
+        raise InvalidInput(
+            f"{pattern[:120]!r} is no pattern of subjects", field="subject"
+        ) from None
     return pattern
 
 

@@ -162,7 +162,7 @@ def _events(
 
 
 def _whole(entry: Entry, blobs: Mapping[str, bytes]) -> dict[str, Any]:
-    """Return the content of an event, with what of it lies beside the log, where that is at hand."""
+    """Return the content of an event, and in it what lies beside the log, if that is at hand."""
     event, found = entry.event, cast("dict[str, Any]", entry.content)
     if not isinstance(event, StepCompleted | DelegationReported) or event.blob is None:
         return found
