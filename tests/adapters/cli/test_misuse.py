@@ -11,7 +11,7 @@ from pelton.adapters.cli.policies import named, policy
 GROUPS = [
     each.name
     for each in app.registered_groups
-    if not each.typer_instance.info.invoke_without_command
+    if each.typer_instance and not each.typer_instance.info.invoke_without_command
 ]
 
 
