@@ -58,6 +58,7 @@ async def boss(turn: Turn) -> str:
     report = await turn.delegate("clerk", turn.text)
     name = turn.text[:60].replace("=", " ")
     loud = await turn.step(name, str.upper, turn.text, idempotent=True)
+    turn.usage("small", input_tokens=1234, output_tokens=56, cost=0.0123)
     await turn.stream(report.text)
     return loud
 
@@ -225,6 +226,8 @@ async def test_the_graph_and_the_steps_are_of_the_same_moment(dev: Dev, page: Pa
     nodes = page.locator(".node")
     await expect(nodes).to_have_count(2)
     await expect(nodes.last).to_contain_text("clerk")
+    for line in await page.locator(".node .cost").all():
+        assert await line.evaluate("each => each.scrollWidth <= each.clientWidth"), "all of it"
     await page.keyboard.press("s")
     await expect(page.locator("tbody tr")).to_have_count(1)
     await expect(page.locator("tbody tr")).to_contain_text("done")

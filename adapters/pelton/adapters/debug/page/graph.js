@@ -3,7 +3,7 @@
 import { brief, count, Empty, html, lasting, segment, State, Trouble, useFetched, words } from "./lib.js";
 import { go } from "./route.js";
 
-const WIDE = 264, HIGH = 92, ACROSS = 100, BEND = 32, DOWN = 20;
+const WIDE = 272, HIGH = 92, ACROSS = 100, BEND = 32, DOWN = 20;
 
 /** Lays tasks out from left to right: each right of who asked it first, in the order of asking. */
 function layOut({ nodes, edges }) {
@@ -67,8 +67,8 @@ function Box({ each: { node, branch }, at, hue, chosen }) {
     ...(cost ? [cost.toLocaleString("en", { maximumSignificantDigits: 3 })] : []),
   ];
   const tried = node.attempts === node.turns ? count(node.turns, "turn") : count(node.attempts, "attempt");
-  const took = [lasting(node.seconds * 1000), tried, ...spent(node)].join(" · ");
-  const below = [`with ${count(branch.tasks - 1, "task")} below`, ...spent(branch)].join(" · ");
+  const took = [lasting(node.seconds * 1000), ...(node.attempts > 1 ? [tried] : []), ...spent(node)].join(" · ");
+  const below = [`with ${branch.tasks - 1} below`, ...spent(branch)].join(" · ");
   const last = node.waits.length ? `waits for ${node.waits.join(", ")}` : branch.tasks > 1 ? below : "";
   return html`<button class="node ${words(node.state)}${chosen ? " chosen" : ""}" style=${{ left: `${at.x}px`, top: `${at.y}px`, width: `${WIDE}px`, height: `${HIGH}px` }} title=${node.task} onClick=${() => go({ task: node.task, tab: "timeline", at: null })}>
     <span class="line"><span class="agent hue-${hue < 0 ? 0 : hue}">${node.agent}</span><${State} state=${node.state || "not here yet"} /></span>
