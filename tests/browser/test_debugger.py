@@ -519,6 +519,9 @@ async def test_one_finds_what_was_said(dev: Dev, page: Page) -> None:
     await page.get_by_label("Find in entries").fill("ZEBRAS")
     await expect(page.locator(".where .count")).to_have_text(re.compile(r"^\d+ of [1-9]\d?$"))
     await expect(page.get_by_role("option").filter(has_text="TurnEnded")).to_have_count(0)
+    await page.get_by_label("Find in entries").fill("nobody has said this")
+    await expect(page.locator(".empty-title")).to_have_text("No entries like that")
+    await expect(page.locator(".moment h2")).to_have_count(0)
 
 
 async def test_on_a_narrow_screen_there_is_one_thing_at_a_time(dev: Dev, browser: Browser) -> None:
