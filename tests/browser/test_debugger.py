@@ -226,6 +226,7 @@ async def test_the_graph_and_the_steps_are_of_the_same_moment(dev: Dev, page: Pa
     nodes = page.locator(".node")
     await expect(nodes).to_have_count(2)
     await expect(nodes.last).to_contain_text("clerk")
+    await expect(nodes.first).to_contain_text("all 2 · 1 step · 1,290 tokens · 0.0123")
     for line in await page.locator(".node .cost").all():
         assert await line.evaluate("each => each.scrollWidth <= each.clientWidth"), "all of it"
     await page.keyboard.press("s")

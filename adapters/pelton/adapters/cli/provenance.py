@@ -86,6 +86,8 @@ def _told(evidence: Evidence) -> list[str]:
     lines = [f"because of {_cause(evidence.cause)}"]
     if evidence.message is not None:
         lines.append(f"  message {short(text_of(evidence.message.parts))!r}")
+    elif evidence.unread:
+        lines.append(f"  {evidence.unread}")
     elif evidence.cause.message_id:
         lines.append("  the conversation that this was in is not here")
     if evidence.result is not None:
@@ -100,6 +102,7 @@ def _evidence(evidence: Evidence) -> dict[str, Any]:
         "cause": msgspec.to_builtins(evidence.cause),
         "message": msgspec.to_builtins(evidence.message),
         "result": evidence.result,
+        "unread": evidence.unread,
     }
 
 
