@@ -184,7 +184,7 @@ def _run_again(dev: Dev, erased: str, kept: str, said: str) -> None:
     saved = dev.run("test", "save", kept, "--json")
     assert json.loads(saved.stderr)["error"]["code"] == "content-sealed"
     assert dev.run("rerun", kept).returncode == 0
-    forked = dev.run("fork", kept, "--message", said, "--out", "bert.pelton")
+    forked = dev.run("fork", kept, "--out", "bert.pelton")
     assert forked.returncode == 0, forked.stderr
     assert said in dev.run("show", kept, "--file", "bert.pelton").stdout
 
