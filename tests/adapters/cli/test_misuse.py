@@ -7,6 +7,8 @@ import pytest
 from pelton.adapters.cli.app import app, run
 from pelton.adapters.cli.output import USAGE, CommandFailed, printable
 from pelton.adapters.cli.policies import named, policy
+from pelton.events.errors import InvalidInput
+from pelton.runtime.jetstream.wire import check_pattern
 
 GROUPS = [
     each.name
@@ -45,3 +47,10 @@ def test_what_is_otherwise_in_a_fork_is_written_with_an_equals_sign() -> None:
 def test_text_is_shown_without_what_a_terminal_obeys(text: str, shown: str | None) -> None:
     """An emoji of several stays one, and so do words in scripts that need a joiner or none."""
     assert printable(text) == (text if shown is None else shown)
+
+
+@pytest.mark.parametrize("pattern", ["*.a b.>", "*..>", "evt.>.x", ""])
+def test_a_pattern_that_is_none_is_told_as_it_was_written(pattern: str) -> None:
+    with pytest.raises(InvalidInput) as told:
+        check_pattern(pattern)
+    assert str(told.value) == f"{pattern!r} is no pattern of subjects"
