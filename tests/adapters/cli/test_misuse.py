@@ -25,7 +25,7 @@ def test_a_group_without_a_command_says_what_there_is(
     said, wrong = capsys.readouterr()
     assert said.startswith(f"Usage: pelton {group} ")
     assert "Commands:" in said
-    assert wrong == ""
+    assert wrong == f"pelton: Missing command: see pelton {group} --help\n"
 
 
 def test_what_is_otherwise_in_a_fork_is_written_with_an_equals_sign() -> None:

@@ -188,7 +188,7 @@ def _misused(output: Output, error: Any) -> None:
     """Say what is wrong with a command line; of one that ends before its command, what there is."""
     said: str = error.format_message().strip()
     if error.ctx is not None and said == error.ctx.get_help().strip():
-        output.piece(f"{said}\n")
-        return
+        output.piece(f"{said}\n\n")
+        said = "Missing command"
     command = error.ctx.command_path if error.ctx else "pelton"
     output.error("usage", f"{said.rstrip('.')}: see {command} --help")
