@@ -174,12 +174,17 @@ async def secretary(turn: Turn) -> str:
 
 def _run_again(dev: Dev, erased: str, kept: str, said: str) -> None:
     """What is erased does not run again; what is not does, and forks, where the keys are."""
+    records = dev.json("timeline", erased)["records"]
+    [memory] = {e["subject"][12:] for e in records if e["subject"].startswith("evt._memory.")}
+    why = dev.run("memory", "why", memory)
+    assert f"task {erased}, turn 1" in why.stdout, why.stderr
+    assert "was erased" in why.stdout
     again = dev.run("rerun", erased, "--json")
     assert json.loads(again.stderr)["error"]["code"] == "content-erased"
     saved = dev.run("test", "save", kept, "--json")
     assert json.loads(saved.stderr)["error"]["code"] == "content-sealed"
     assert dev.run("rerun", kept).returncode == 0
-    forked = dev.run("fork", kept, "--message", said, "--out", "bert.pelton")
+    forked = dev.run("fork", kept, "--out", "bert.pelton")
     assert forked.returncode == 0, forked.stderr
     assert said in dev.run("show", kept, "--file", "bert.pelton").stdout
 

@@ -123,6 +123,21 @@ def test_step_goes_by_keys_on_a_terminal(sent: dict[str, Any], file: Path) -> No
     os.close(ours)
 
 
+def test_step_says_what_has_not_begun(sent: dict[str, Any], file: Path) -> None:
+    """On a terminal, too: what was asked for is there, and nothing was decided yet."""
+    records = [json.loads(line) for line in file.read_text().splitlines()[1:-1]]
+    asked = next(str(e["sequence"]) for e in records if e["subject"].startswith("cmd.boss."))
+    command = [*PELTON, "step", sent["id"], "--file", str(file), "--at", asked]
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=file.parent, env=environment()
+    ) as process:
+        os.close(theirs)
+        assert process.wait(30) == 0
+    assert b"nothing yet" in os.read(ours, 65536)
+    os.close(ours)
+
+
 def test_timeline_is_everybody_in_one_order(dev: Dev, sent: dict[str, Any]) -> None:
     records = dev.json("timeline", sent["contextId"])["records"]
     sequences = [each["sequence"] for each in records]
@@ -275,6 +290,10 @@ def test_a_task_becomes_a_test(dev: Dev, sent: dict[str, Any]) -> None:
     good = tested()
     assert good.returncode == 0, good.stdout
     assert dev.run("test", "save", sent["id"], "--dir", "saved").returncode == 1
+    (dev.cwd / done["test"]).rename(dev.cwd / "saved" / "test_moved.py")
+    again = dev.run("test", "save", sent["id"], "--dir", "saved")
+    assert "name another --dir" in again.stderr
+    (dev.cwd / "saved" / "test_moved.py").rename(dev.cwd / done["test"])
     (dev.cwd / "pair.py").write_text(CHANGED)
     try:
         bad = tested()
@@ -370,6 +389,7 @@ def test_bisect_finds_the_input_or_the_version(dev: Dev, sent: dict[str, Any], f
         (["fork", "TASK@99999", "--tools", "odd"], 2),
         (["fork", "TASK@99999", "--tool-result", "first#1=not JSON"], 2),
         (["fork", "TASK@0"], 2),
+        (["fork", "TASK@1"], 2),
         (["diff", "TASK", "no-0123456789abcdef"], 3),
         (["rerun", "no-0123456789abcdef"], 3),
         (["verify", "missing.pelton"], 1),
@@ -382,6 +402,19 @@ def test_what_cannot_be_done_is_said_in_a_sentence(
     done = dev.run(*(each.replace("TASK", sent["id"]) for each in arguments))
     assert done.returncode == code, done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_code_is_found_from_another_directory(
+    dev: Dev, sent: dict[str, Any], tmp_path: Path
+) -> None:
+    """The running `pelton dev` knows where its files are, whatever its agents were called."""
+    data = ("--data", str(dev.cwd / ".pelton"))
+    assert pelton("rerun", sent["id"], *data, cwd=tmp_path).returncode == 0
+    done = pelton("test", "save", sent["id"], "--dir", "saved", *data, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    code = os.path.relpath(dev.cwd / "pair.py", tmp_path / "saved")
+    [test] = (tmp_path / "saved").glob("test_*.py")
+    assert f"str(HERE / {code!r}) + ':boss'" in test.read_text()
 
 
 @pytest.mark.accepts("AS-25")

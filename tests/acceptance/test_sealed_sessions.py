@@ -56,4 +56,5 @@ def _carry(cwd: Path, url: str, task: str) -> None:
     assert pelton("rerun", task, *code, cwd=cwd, **mine).returncode == 0
     forked = pelton("fork", task, *code, cwd=cwd, **mine)
     assert forked.returncode == 0, forked.stderr
+    assert CANARY in forked.stdout, "what it says in the end is opened, too"
     assert CANARY in pelton("show", task, "--file", "fork.pelton", cwd=cwd, **mine).stdout

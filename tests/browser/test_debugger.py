@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, Route, async_playwright, expect
 
 from tests.acceptance.running import Dev, ask, eventually, get, message, pelton_itself
 from tests.browser.driving import chromium, link
@@ -58,6 +58,7 @@ async def boss(turn: Turn) -> str:
     report = await turn.delegate("clerk", turn.text)
     name = turn.text[:60].replace("=", " ")
     loud = await turn.step(name, str.upper, turn.text, idempotent=True)
+    turn.usage("small", input_tokens=1234, output_tokens=56, cost=0.0123)
     await turn.stream(report.text)
     return loud
 
@@ -225,6 +226,9 @@ async def test_the_graph_and_the_steps_are_of_the_same_moment(dev: Dev, page: Pa
     nodes = page.locator(".node")
     await expect(nodes).to_have_count(2)
     await expect(nodes.last).to_contain_text("clerk")
+    await expect(nodes.first).to_contain_text("all 2 · 1 step · 1,290 tokens · 0.0123")
+    for line in await page.locator(".node .cost").all():
+        assert await line.evaluate("each => each.scrollWidth <= each.clientWidth"), "all of it"
     await page.keyboard.press("s")
     await expect(page.locator("tbody tr")).to_have_count(1)
     await expect(page.locator("tbody tr")).to_contain_text("done")
@@ -257,6 +261,25 @@ async def test_what_comes_is_followed_through_restarts_of_the_bridge_and_the_ser
     text = await page.locator(".conversations a").first.inner_text()
     assert "count 150" in text
     assert "completed" in text
+
+
+async def test_it_comes_back_whatever_it_is_told_meanwhile(dev: Dev, page: Page) -> None:
+    """A bridge that begins again may fail to answer for other reasons than that it is not there."""
+    told: list[str] = []
+
+    async def broken(route: Route) -> None:
+        told.append(route.request.url)
+        error = {"error": {"code": "internal", "message": "not yet"}}
+        if len(told) > 1:
+            await route.continue_()
+        else:
+            await route.fulfill(status=500, json=error)
+
+    await page.route("**/debug/api/overview", broken)
+    dev.await_restart("bridge", dev.strike("bridge"))
+    await expect(page.get_by_role("status")).to_have_text("Reconnecting")
+    await expect(page.get_by_role("status")).to_have_text("Live")
+    assert told
 
 
 @pytest.mark.accepts("S21")
@@ -310,7 +333,12 @@ async def test_a_fork_is_shown_beside_its_original(dev: Dev, page: Page) -> None
     await fork(page, "no json")
     await expect(page.get_by_role("alert")).to_contain_text("a text stands in quotes")
     await page.get_by_label("Result").fill('"a spoon"')
-    await page.get_by_role("button", name="Fork", exact=True).click()
+    button = page.get_by_role("button", name="Fork", exact=True)
+    ink = "each => getComputedStyle(each).color"
+    there = await button.evaluate(ink)
+    await button.click()
+    await expect(button).to_be_disabled()
+    assert await button.evaluate(ink) == there, "its word can be read"
     await expect(page.locator(".verdict")).to_contain_text(
         "turn 1 StepCompleted a fork in the road"
     )
@@ -481,10 +509,20 @@ async def test_one_finds_what_was_said(dev: Dev, page: Page) -> None:
     await expect(page.locator(".empty-title").first).to_have_text("Nothing was said like that")
     await page.get_by_label("Search conversations").fill(context[:20])
     await expect(found.first).to_contain_text("zebras")
-    await found.first.click()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    await page.get_by_label("Search conversations").fill("")
+    async with page.expect_request(lambda request: "find=zebras" in request.url):
+        await page.keyboard.type("zebras")
+    assert len([each for each in asked if "find=z" in each]) == 1, "it waits for what is typed"
+    await expect(found).to_have_count(2)
+    await found.filter(has_not_text="for boss").click()
     await page.get_by_label("Find in entries").fill("ZEBRAS")
     await expect(page.locator(".where .count")).to_have_text(re.compile(r"^\d+ of [1-9]\d?$"))
     await expect(page.get_by_role("option").filter(has_text="TurnEnded")).to_have_count(0)
+    await page.get_by_label("Find in entries").fill("nobody has said this")
+    await expect(page.locator(".empty-title")).to_have_text("No entries like that")
+    await expect(page.locator(".moment h2")).to_have_count(0)
 
 
 async def test_on_a_narrow_screen_there_is_one_thing_at_a_time(dev: Dev, browser: Browser) -> None:

@@ -32,6 +32,7 @@ from pelton.runtime.clock import rfc3339
 from pelton.runtime.log import Record
 from pelton.runtime.replay.session import Reader
 from pelton.runtime.said import shown_whole
+from pelton.runtime.vault import ContentErased, ContentSealed
 
 _MEMORY: Final = subjects.ALL_MEMORY.removesuffix("*")
 
@@ -45,11 +46,13 @@ class Evidence(NamedTuple):
     """What led to a version of a memory, as the log has it: a message, and what a step returned.
 
     Either is None if the log does not have it, and `result` also if the cause names no step.
+    `unread` says why neither can be read, where that is so.
     """
 
     cause: MemoryCause
     message: Message | None
     result: Any
+    unread: str = ""
 
 
 class Use(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -159,11 +162,19 @@ async def origins(reader: Reader, memory_id: str, number: int = 0) -> Origins:
     return Origins(
         memory=memory,
         version=version,
-        evidence=await evidence_of(reader, cause),
+        evidence=await _shown(reader, cause),
         sources=tuple((known[ref.memory_id], each) for ref, each in list(found.items())[1:]),
         missing=tuple(missing),
         given=tuple(uses),
     )
+
+
+async def _shown(reader: Reader, cause: MemoryCause) -> Evidence:
+    """Return what led to a version, for somebody to look at: what cannot be read is not there."""
+    try:
+        return await evidence_of(reader, cause)
+    except (ContentErased, ContentSealed) as error:
+        return Evidence(cause, None, None, unread=str(error))
 
 
 async def evidence_of(reader: Reader, cause: MemoryCause) -> Evidence:
@@ -171,6 +182,8 @@ async def evidence_of(reader: Reader, cause: MemoryCause) -> Evidence:
 
     Raises:
         BlobMissing: it is in a blob that is gone.
+        ContentErased: it was sealed, and its key is destroyed.
+        ContentSealed: it is sealed, and there is no key of it here.
     """
     message, result = None, None
     for _, event, turn in _turns(await _commits(reader, cause.agent, cause.context_id)):

@@ -183,6 +183,7 @@ def test_people_are_told_the_same_in_lines(
     assert "team:kitchen" in lines("as-of", str(cli("get", id_)["sequence"]))
     tainted = lines("taint", f"{id_}@1").splitlines()
     assert tainted[0] == f"3 tasks and 2 versions of memories come of {id_}@1"
+    assert "memory revert or forget it" in tainted[-1]
     assert "no turn was given it" in lines("who-used", cli("commit", "x", "--global")["id"])
 
 

@@ -143,10 +143,11 @@ async def test_a_fork_stands_beside_its_original(place: Place, log: JetStreamLog
 async def test_a_fork_forks_too(place: Place, log: JetStreamLog) -> None:
     """With a stub in the place of the step, and without the memory that was given."""
     [memory] = (await place.get("conversations/c1/memories"))["items"]
-    told = await place.fork(stubs={"look": ["a", "b", "c"]})
+    told = await place.fork(stubs={"look": ["a", "b", "c"]}, live=["note"], tools="refused")
     assert told.status_code == 200, told.text
     first = told.json()
-    assert (first["of"], first["changed"]) == ("", ["look without running"])
+    assert first["of"] == ""
+    assert first["changed"] == ["look without running", "note run", "other steps refused"]
     view = await place.get("conversations/c1", fork=first["id"])
     assert view["tasks"][0]["says"] == "3 of jam"
     steps = (await place.get("conversations/c1/steps", fork=first["id"]))["items"]

@@ -157,6 +157,32 @@ def test_what_is_no_session_file_is_told(data: bytes) -> None:
     assert wrong(data)
 
 
+DEEP = b'{"type":"record","x":' + b"[" * 50_000
+
+
+@pytest.mark.accepts("AS-25")
+@pytest.mark.parametrize("place", [0, 1, -1])
+def test_what_is_nested_too_deep_is_told(place: int) -> None:
+    lines = list(LINES)
+    lines[place] = DEEP
+    assert wrong(joined(lines))
+
+
+def test_a_record_that_is_nested_too_deep_is_no_commit() -> None:
+    odd = Record(99, "evt.echo.c", b'{"sha256":' + b"[" * 50_000, 1)
+    assert any("is no commit" in each for each in wrong(pack(HEADER, Session([odd], {}))[0]))
+
+
+@pytest.mark.accepts("AS-25")
+def test_each_of_very_many_lines_that_were_altered_is_told_soon() -> None:
+    records = [Record(at, "cmd.echo.c", b"x", at) for at in range(1, 20_001)]
+    lines = pack(HEADER, Session(records, {}))[0].splitlines()
+    altered = [each.replace(b"echo", b"ecHo") for each in lines]
+    assert (
+        len([each for each in wrong(joined(altered)) if "was altered, or added" in each]) == 20_000
+    )
+
+
 def test_another_format_is_told() -> None:
     header: Any = {"context": "c", "exported": "", "format": "pelton:Session.v9"}
     assert "pelton:Session.v9" in wrong(joined([encode(header), *LINES[1:]]))[0]

@@ -81,6 +81,9 @@ def test_a_result_is_replaced_and_what_followed_it_is_cut() -> None:
         prefix(BAKERY, 11, now=NOW, task_id=BOSS, results={"pay#1": 1})
     with pytest.raises(InvalidInput, match="nothing of this conversation"):
         prefix(BAKERY, 0, now=NOW)
+    for upto in (11, 10**6):
+        with pytest.raises(InvalidInput, match=f"no event 99 at {upto}"):
+            prefix(BAKERY, upto, events=99, now=NOW)
 
 
 def worker(ran: list[str], last: str = "b") -> Agent:

@@ -16,6 +16,7 @@ from pelton.runtime.jetstream.log import JetStreamLog
 from pelton.runtime.log import BlobMissing
 from pelton.runtime.replay.changes import Change, changes
 from pelton.runtime.replay.graph import Graph, dot, graph, mermaid
+from pelton.runtime.replay.render import render
 from pelton.runtime.replay.session import ContextNotFound, Session, session_of, task_session
 from pelton.runtime.replay.walk import walk
 from pelton.runtime.turn import Turn
@@ -178,6 +179,16 @@ async def test_the_graph_tells_who_waits_for_whom(log: JetStreamLog) -> None:
     label = f"boss: canceled<br/>{took.replace(',', '#44;')}"
     assert mermaid(found)[1:3] == [f'  t0["{label}"]', '  t1["worker: elsewhere"]']
     assert mermaid(found)[3] == '  t0 -->|"delegate#35;1 dropped"| t1'
+
+
+async def test_a_rendering_holds_nothing_that_a_terminal_obeys(log: JetStreamLog) -> None:
+    client = Client(log, "worker")
+    async with serving(log, worker):
+        context, task = await client.send("\x1b[31mred\r\n\u202egnp.exe \U0001f469\u200d\U0001f467")
+        await client.settled(context, task)
+    lines = render(await session_of(log, context), context)["context.md"].splitlines()
+    assert "> \ufffd[31mred" in lines
+    assert "> \ufffdgnp.exe \U0001f469\u200d\U0001f467" in lines
 
 
 @pytest.mark.parametrize(

@@ -311,3 +311,60 @@ def test_a_task_that_has_ended_needs_something_said() -> None:
     with pytest.raises(InvalidInput):
         play_still(over, within=10)
     assert partial(play_still, over._replace(message="again"), within=100)().task.id != task
+
+
+async def ended(stage: Stage) -> str:
+    return (await stage.ended(await stage.send("go"))).id
+
+
+def returning(result: object) -> Agent:
+    async def do() -> object:
+        return result
+
+    @agent(name="echo")
+    async def work(turn: Turn) -> str:
+        await turn.step("do", do)
+        return "done"
+
+    return work
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "path"),
+    [
+        ({"taskId": "a", "deadline": 5}, {"taskId": "b", "deadline": 5}, "result.taskId"),
+        ({"order": {"deadline": 5}}, {"order": {"deadline": 6}}, "result.order.deadline"),
+        ({"made": 1, "sequence": 7}, {"made": 1, "sequence": 8}, "result.sequence"),
+        ({"text": "a" * 40_000, "n": 1}, {"text": "a" * 40_000, "n": 2}, "result.n"),
+        ({"n": 1}, {"n": 2, "text": "a" * 40_000}, "result.n"),
+    ],
+)
+def test_what_a_step_has_returned_is_compared_whole(one: object, other: object, path: str) -> None:
+    """Its members may have the names of ours, and it may lie beside the log."""
+    left, right = (recorded([returning(each)], ended) for each in (one, other))
+    (difference,) = diff(*left, *right).differences
+    assert difference.fields[0].path == path
+    assert not diff(*left, *left).differences
+
+
+def test_what_was_said_at_a_fork_and_is_refused_is_no_fork() -> None:
+    """An agent that takes no messages meanwhile ends its task before it comes to this one."""
+    session, task = recorded([returning(1)], ended)
+    trial, _ = from_start(session, task, [returning(1)], RECORDED)
+    with pytest.raises(InvalidInput, match="the task has ended"):
+        play_still(trial._replace(message="and then?"), within=100)
+
+
+def test_a_policy_may_name_one_call_by_its_key() -> None:
+    @agent(name="echo")
+    async def twice(turn: Turn) -> str:
+        found = [await turn.step("do", lookup, "it") for _ in range(3)]
+        return " ".join(found)
+
+    session, task = recorded([twice], ended)
+    named = Policy(named={"do#1": Tools.REFUSED}, stubs={"do#1": "one", "do": "each"})
+    assert said(played(session, task, twice, named)[0]) == "one each each"
+    own = Policy(Tools.REFUSED, named={"do#2": Tools.RECORDED, "do": Tools.LIVE})
+    assert (own.of("do#1"), own.of("do#2"), own.of("other")) == (
+        *(Tools.LIVE, Tools.RECORDED, Tools.REFUSED),
+    )

@@ -141,7 +141,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = app(list(arguments) or ["--help"], prog_name="pelton", standalone_mode=False)
     except _UsageError as error:
-        output.error("usage", _usage(error))
+        _misused(output, error)
         return USAGE
     except PeltonError as error:
         return _say(output, error)
@@ -186,6 +186,11 @@ def _broken(output: Output, error: BaseException) -> int:
     return FAILED
 
 
-def _usage(error: Any) -> str:
-    said: str = error.format_message().strip().rstrip(".")
-    return f"{said}: see {error.ctx.command_path if error.ctx else 'pelton'} --help"
+def _misused(output: Output, error: Any) -> None:
+    """Say what is wrong with a command line; of one that ends before its command, what there is."""
+    said: str = error.format_message().strip()
+    if error.ctx is not None and said == error.ctx.get_help().strip():
+        output.piece(f"{said}\n\n")
+        said = "Missing command"
+    command = error.ctx.command_path if error.ctx else "pelton"
+    output.error("usage", f"{said.rstrip('.')}: see {command} --help")

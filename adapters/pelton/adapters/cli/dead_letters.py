@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Tasks that failed for good: list them, show one, do one again.",
+    no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
 )
@@ -82,7 +83,7 @@ def show(
     import msgspec
 
     from pelton.adapters.cli.connect import read_models
-    from pelton.events.a2a import text_of
+    from pelton.adapters.cli.timeline import quoted
 
     settings = options.settings(config, data=data)
 
@@ -110,7 +111,7 @@ def show(
         *([["exception", letter.exception]] if letter.exception else []),
         ["command", letter.command_id],
         *(
-            [message.role.removeprefix("ROLE_").lower(), repr(text_of(message.parts))]
+            [message.role.removeprefix("ROLE_").lower(), quoted(message.parts)]
             for message in (shown.history if shown is not None else ())
         ),
         (

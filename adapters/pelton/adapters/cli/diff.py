@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,11 +63,10 @@ def sessions_of(
 
     def session(file: Path | None, task: str) -> Session:
         async def read(reader: Reader) -> Session:
-            get = played_session if played else partial(task_session, blobs=False)
-            found = await get(reader, task)
+            found = await (played_session if played else task_session)(reader, task)
             if found.vault is None:
                 return found  # nothing is sealed, or it looks as it does
-            return await unsealed(found if played else await task_session(reader, task))
+            return await unsealed(found)
 
         return on_reader(settings, file, read, about=conversation(task))
 

@@ -112,7 +112,12 @@ def fork(
         return await played_session(reader, task)
 
     original = on_reader(settings, file, read, about=conversation(task))
-    sequence = opening(original, task) if sequence is None else sequence
+    begins = opening(original, task)
+    sequence = begins if sequence is None else sequence
+    if sequence < begins:
+        raise CommandFailed(
+            f"at {sequence} the task was not there yet: it begins at {begins}", "usage"
+        )
     others = policies.overrides(model, prompt, option)
     policy = policies.policy(tools, tool=tool, live=live, stub=stub)._replace(memory=True)
     now = RealWorld().now()
@@ -210,19 +215,22 @@ async def _keys(settings: Settings, original: Session) -> Mapping[str, bytes]:
 
 
 def _save(out: Path, found: Ran, keys: Mapping[str, bytes], output: Output) -> None:
+    import asyncio
+
     import msgspec
 
     from pelton.adapters.cli.sessions import save
-    from pelton.events.a2a import text_of
+    from pelton.adapters.cli.timeline import quoted
+    from pelton.runtime.bulk import opened_task
 
-    task, view = found.task, found.task.view()
+    task = found.task
     digest = save(out, task.context_id, found.session, keys)
-    said = [repr(text_of(view.status.message.parts))] if view.status.message else []
+    view = asyncio.run(opened_task(found.session, task.view()))
     output.result(
         {"file": str(out), "digest": digest, "task": msgspec.to_builtins(view)},
         [
             f"{words(task.status.state)} task {task.id}",
-            *said,
+            *([quoted(view.status.message.parts)] if view.status.message else []),
             f"wrote {out}: pelton show {task.id} --file {out}",
         ],
     )

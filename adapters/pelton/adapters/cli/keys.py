@@ -143,7 +143,9 @@ def list_(
     Output(json=json).result({"keys": values}, lines)
 
 
-app = typer.Typer(help="Make, list, rotate and revoke the API keys of a tenant.")
+app = typer.Typer(
+    help="Make, list, rotate and revoke the API keys of a tenant.", no_args_is_help=True
+)
 app.command("create")(create)
 app.command("list")(list_)
 app.command("rotate")(rotate)

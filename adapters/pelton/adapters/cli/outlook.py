@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 
+from pelton.adapters.cli.timeline import quoted
 from pelton.events import hitl
-from pelton.events.a2a import TaskState, text_of
+from pelton.events.a2a import TaskState
 from pelton.events.context import TaskFold
 from pelton.events.events import AttemptEnd
 from pelton.events.states import INTERRUPTED
@@ -34,14 +35,14 @@ def waits(task: TaskFold) -> list[Wait]:
     if turn is None:
         if task.status.state in INTERRUPTED:
             message = task.status.message
-            says = repr(text_of(message.parts)) if message else "the next message"
+            says = quoted(message.parts) if message else "the next message"
             return [Wait(key="", kind="question", says=says)]
         return []
     found = [
         Wait(
             key=key,
             kind="approval" if hitl.approves(each.message) else "question",
-            says=repr(text_of(each.message.parts)),
+            says=quoted(each.message.parts),
             until=each.expires,
             approvers=each.approvers,
         )

@@ -102,9 +102,13 @@ class Output:
         sys.stderr.flush()
 
 
+_HARMLESS: Final = frozenset("\n\t\u200c\u200d")
+"""Not printable by themselves, and not obeyed: lines, and what joins letters and emoji or not."""
+
+
 def printable(text: str) -> str:
     """Return a text that came from outside without what a terminal would obey."""
-    return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)
+    return "".join(char if char.isprintable() or char in _HARMLESS else "\ufffd" for char in text)
 
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -114,6 +118,11 @@ def columns(rows: Sequence[Sequence[str]]) -> list[str]:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
+
+
+def many(number: int, noun: str) -> str:
+    """Return how many there are of something, as in `1 task`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def words(state: str) -> str:

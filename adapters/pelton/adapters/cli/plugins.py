@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Plugins: which there are, and whether they are those that were pinned.",
+    no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
 )

@@ -57,7 +57,7 @@ def named(given: Sequence[str] | None, what: str) -> dict[str, Any]:
             equals = ""
         if not key or not equals:
             raise CommandFailed(
-                f"{each!r} is no {what}: write NAME=JSON, as in pay#1=null", "usage"
+                f"{each!r} is no {what}: write NAME=JSON, where a text stands in quotes", "usage"
             )
     return found
 
@@ -80,7 +80,9 @@ def policy(
 
     own = dict.fromkeys(live or (), Tools.LIVE)
     for each in tool or ():
-        name, _, which = each.partition("=")
+        name, equals, which = each.partition("=")
+        if not name or not equals:
+            raise CommandFailed(f"{each!r} is no policy of a step: write STEP=POLICY", "usage")
         own[name] = _tools(which)
     return Policy(
         tools=_tools(tools),

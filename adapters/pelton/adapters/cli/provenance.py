@@ -13,7 +13,7 @@ import typer
 from pelton.adapters.cli import options
 from pelton.adapters.cli.library import cut, remembered
 from pelton.adapters.cli.memory import Id, entry_of, short, whose
-from pelton.adapters.cli.output import Output, columns
+from pelton.adapters.cli.output import Output, columns, many
 
 if TYPE_CHECKING:
     from pelton.events.memories import Memory
@@ -86,6 +86,8 @@ def _told(evidence: Evidence) -> list[str]:
     lines = [f"because of {_cause(evidence.cause)}"]
     if evidence.message is not None:
         lines.append(f"  message {short(text_of(evidence.message.parts))!r}")
+    elif evidence.unread:
+        lines.append(f"  {evidence.unread}")
     elif evidence.cause.message_id:
         lines.append("  the conversation that this was in is not here")
     if evidence.result is not None:
@@ -100,6 +102,7 @@ def _evidence(evidence: Evidence) -> dict[str, Any]:
         "cause": msgspec.to_builtins(evidence.cause),
         "message": msgspec.to_builtins(evidence.message),
         "result": evidence.result,
+        "unread": evidence.unread,
     }
 
 
@@ -208,11 +211,14 @@ def taint(
         ]
         for each in found.memories
     ]
-    lines = [f"{len(tasks)} tasks and {len(memories)} versions of memories come of {event}"]
+    those = f"{many(len(tasks), 'task')} and {many(len(memories), 'version')} of memories"
+    lines = [f"{those} come of {event}"]
     if tasks:
         lines += columns([["SEQUENCE", "BY", "BECAUSE OF", "AGENT", "TASK", "OUTCOME"], *tasks])
     if memories:
         lines += columns([["SEQUENCE", "BY", "BECAUSE OF", "MEMORY", "WHICH IS"], *memories])
+    if any(each.last for each in found.memories):
+        lines.append("what is a last version still is said: pelton memory revert or forget it")
     if found.unread:
         lines.append(f"not known of records that cannot be read: {found.unread}")
     value = {

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Push notifications: what became of them, and their keys.",
+    no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
 )

@@ -58,6 +58,23 @@ def load_agent(reference: str, environ: Mapping[str, str] = os.environ) -> Agent
     return load(reference) if loader is None else loader(reference, environ=environ)
 
 
+def file_of(reference: str) -> tuple[str, str]:
+    """Return the file that a reference names, of code or an agent file, and what stands behind it.
+
+    The file is empty if it names none, or one only to what runs it.
+    """
+    place, colon, name = reference.partition(":")
+    if kind_of(reference) or not (place.endswith(".py") or agent_file.is_agent_file(reference)):
+        return "", reference
+    return place, colon + name
+
+
+def placed(reference: str, directory: Path) -> str:
+    """Return what leads to the same agent from everywhere as a reference does in a directory."""
+    file, behind = file_of(reference)
+    return f"{directory / file}{behind}" if file else reference
+
+
 def kind_of(reference: str) -> str:
     """Return the kind of agent that a reference names, or nothing if it is plain code.
 

@@ -101,8 +101,9 @@ def save(
     name = f"{names_of(task, session)[0]}_{derive(task)[:8]}"
     stem = re.sub(r"[^a-z0-9]", "_", name)
     record, test_file = directory / f"{stem}.pelton", directory / f"test_{stem}.py"
-    if test_file.exists():
-        raise CommandFailed(f"{str(test_file)!r} is there already: use another directory")
+    for each in (test_file, record):
+        if each.exists():
+            raise CommandFailed(f"{str(each)!r} is there already: name another --dir")
     directory.mkdir(parents=True, exist_ok=True)
     sessions.save(record, context_of(task), session)
     text = _TEST.format(
@@ -111,7 +112,7 @@ def save(
         name=stem,
         record=record.name,
         task=task,
-        reference=_from(directory, reference),
+        reference=beside(directory, reference),
     )
     test_file.write_text(text, encoding="utf-8")
     Output(json=json).result(
@@ -155,10 +156,12 @@ def reference_of(settings: Settings, task: str, session: Session) -> str:
     raise CommandFailed(f"where is the code of {' or '.join(names)}? Name it with --agent", "usage")
 
 
-def _from(directory: Path, reference: str) -> str:
+def beside(directory: Path, reference: str) -> str:
     """Return the Python that names an agent in a test in a directory."""
-    place, colon, name = reference.partition(":")
-    if not place.endswith(".py"):
+    from pelton.adapters.cli.references import file_of
+
+    file, behind = file_of(reference)
+    if not file:
         return repr(reference)
-    beside = f"str(HERE / {os.path.relpath(place, directory)!r})"
-    return f"{beside} + {colon + name!r}" if name else beside
+    found = f"str(HERE / {os.path.relpath(file, directory)!r})"
+    return f"{found} + {behind!r}" if behind else found

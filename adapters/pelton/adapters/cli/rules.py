@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pelton.adapters.cli import options
-from pelton.adapters.cli.output import Output, columns
+from pelton.adapters.cli.output import Output, columns, many
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Rules over what agents do: what they would have stopped, or asked about.",
+    no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
 )
@@ -102,7 +103,9 @@ def _text(rule: str) -> str:
 def _told(found: Backtest) -> Iterator[str]:
     counted = ", ".join(f"{number} {ruling}" for ruling, number in found.rulings.items())
     hit = sum(group[4] for group in found.groups)
-    yield f"{found.calls} calls: {counted}" + (f"; hits in {found.tasks} tasks" if hit else "")
+    yield f"{found.calls} calls: {counted}" + (
+        f"; hits in {many(found.tasks, 'task')}" if hit else ""
+    )
     if found.failed:
         yield f"the rule could not tell of {found.failed}: those are denied"
     if found.groups:

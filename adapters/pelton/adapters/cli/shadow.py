@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 import typer
 
 from pelton.adapters.cli import options, policies
-from pelton.adapters.cli.output import DIFFERENT, OK, CommandFailed, Output, columns, words
+from pelton.adapters.cli.output import DIFFERENT, OK, CommandFailed, Output, columns, many, words
 
 if TYPE_CHECKING:
     from pelton.events.a2a import TaskState
@@ -254,7 +254,8 @@ def told(report: Report) -> Iterator[str]:
     from pelton.runtime.replay.shadow import Judged
 
     counted = ", ".join(f"{number} {name}" for name, number in report.counts.items())
-    yield f"{len(report.tasks)} tasks with {report.agent}: {counted}, {len(report.skipped)} skipped"
+    played = f"{many(len(report.tasks), 'task')} with {report.agent}"
+    yield f"{played}: {counted}, {len(report.skipped)} skipped"
     heading = ["LANE", "TASKS", "TOKENS", "COST", "WORKED", "MEDIAN", "SLOWEST"]
     rows = [
         [

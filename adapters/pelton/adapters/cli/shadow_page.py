@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from html import escape
 from typing import TYPE_CHECKING, Final
 
-from pelton.adapters.cli.output import printable, words
+from pelton.adapters.cli.output import many, printable, words
 from pelton.adapters.cli.shadow import how
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def page(report: Report) -> str:
     tasks = sorted(report.tasks, key=lambda each: -order.index(each.judged))
     skipped = [f"<li>{_text(each.task)}: {_text(each.why)}</li>" for each in report.skipped]
     return _PAGE.format(
-        title=f"{len(report.tasks)} tasks with {_text(report.agent)}",
+        title=f"{many(len(report.tasks), 'task')} with {_text(report.agent)}",
         counts=", ".join(f"{number} {_text(name)}" for name, number in report.counts.items()),
         lanes=_lanes(report),
         tasks="\n".join(map(_task, tasks)),

@@ -232,6 +232,8 @@ class Stack:
 
     def _write(self) -> None:
         """Write `dev.json` anew, whole or not at all."""
+        from pelton.adapters.cli.references import placed
+
         if not all(child.ready.done() and not child.ready.exception() for child in self.children):
             return
         processes = [
@@ -252,7 +254,7 @@ class Stack:
             monitoring=self.server.monitoring_url,
             http=self.http,
             profile=self._settings.nats.profile,
-            agents=tuple(self._agents),
+            agents=tuple(placed(each, Path.cwd()) for each in self._agents),
             processes=tuple(processes),
         )
         new = self._file.with_suffix(".new")

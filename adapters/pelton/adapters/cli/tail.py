@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Pace = Literal["fast", "original"]
 
 _AGO: Final = re.compile(r"(?P<number>\d+)(?P<unit>[smhd])")
+_PLACES: Final = "start, a sequence, "
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -111,12 +112,14 @@ async def begin_after(log: Reader, start: str | None) -> int:
             raise CommandFailed(f"the log ends at {last}, before {sequence}", "usage")
         return max(sequence - 1, 0)
     if isinstance(log, Session):  # which has gaps
-        return log.before(moment(start))
-    return await _before(log, moment(start), first, last)
+        return log.before(moment(start, _PLACES))
+    return await _before(log, moment(start, _PLACES), first, last)
 
 
-def moment(text: str) -> datetime:
-    """Return the moment that a text names: ISO 8601, UTC unless it says otherwise, or ago.
+def moment(text: str, besides: str = "") -> datetime:
+    """Return the moment in UTC that a text names: ISO 8601, UTC unless it says otherwise, or ago.
+
+    `besides` is what else may be written there, for who has written something else.
 
     Raises:
         CommandFailed: it names none.
@@ -125,16 +128,15 @@ def moment(text: str) -> datetime:
 
     from pelton.runtime.clock import RealWorld
 
-    if ago := _AGO.fullmatch(text):
-        return RealWorld().now() - timedelta(**{_UNITS[ago["unit"]]: int(ago["number"])})
     try:
+        if ago := _AGO.fullmatch(text):
+            return RealWorld().now() - timedelta(**{_UNITS[ago["unit"]]: int(ago["number"])})
         found = datetime.fromisoformat(text)
-    except ValueError:
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise CommandFailed(
-            f"{text!r} is no place in the log: use start, a sequence, a time or 90s, 5m, 1h, 2d",
-            "usage",
+            f"{text!r} is no place in the log: use {besides}a time or 90s, 5m, 1h, 2d", "usage"
         ) from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 async def _before(log: Reader, when: datetime, first: int, last: int) -> int:

@@ -71,7 +71,7 @@ def show(
 
 def _described(found: Found, task: Task) -> list[str]:
     from pelton.adapters.cli import outlook
-    from pelton.events.a2a import text_of
+    from pelton.adapters.cli.timeline import quoted
 
     rows = [
         ["task", task.id],
@@ -83,12 +83,12 @@ def _described(found: Found, task: Task) -> list[str]:
         ],
     ]
     rows += [
-        [message.role.removeprefix("ROLE_").lower(), repr(text_of(message.parts))]
+        [message.role.removeprefix("ROLE_").lower(), quoted(message.parts)]
         for message in task.history
     ]
     if task.status.message is not None:
-        rows.append(["says", repr(text_of(task.status.message.parts))])
-    rows += [[each.name or "artifact", repr(text_of(each.parts))] for each in task.artifacts]
+        rows.append(["says", quoted(task.status.message.parts)])
+    rows += [[each.name or "artifact", quoted(each.parts)] for each in task.artifacts]
     return columns([*rows, *outlook.rows(found.fold)])
 
 
@@ -124,7 +124,7 @@ def _until(at: str | None, records: Any) -> list[Record]:
         return [record for record in records if record.sequence <= int(at)]
     from pelton.adapters.cli.tail import moment
 
-    when = moment(at)
+    when = moment(at, "a sequence, ")
     return [record for record in records if record.received <= when]
 
 

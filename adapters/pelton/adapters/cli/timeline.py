@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from pelton.adapters.cli.output import words
-from pelton.events.a2a import Message, text_of
+from pelton.events.a2a import Message, Part, text_of
 from pelton.events.access import (
     AccessEvent,
     ContentErased,
@@ -209,9 +209,8 @@ def _told(event: DomainEvent) -> str:
             return f"{words(event.status.state)} {said}".rstrip()
         case TaskArtifactUpdated():
             verb = "goes on" if event.append else "begins"
-            return f"{event.artifact.name or event.artifact.artifact_id} {verb}: " + _cut(
-                repr(text_of(event.artifact.parts))
-            )
+            name = event.artifact.name or event.artifact.artifact_id
+            return f"{name} {verb}: {_cut(quoted(event.artifact.parts))}"
         case TaskArtifactWithdrawn():
             return event.artifact_id
         case CommandRejected():
@@ -384,8 +383,26 @@ def value(record: Record, each: RecordedEvent) -> dict[str, Any]:
     }
 
 
+def quoted(parts: Sequence[Part]) -> str:
+    """Return on a line what parts say: the text of them, and what of them is something else."""
+    text = text_of(tuple(parts))
+    others = [_part(part) for part in parts if not isinstance(part.text, str)]
+    return " ".join([repr(text), *others] if text or not others else others)
+
+
+def _part(part: Part) -> str:
+    """Return in a few words what a part is that is no text here."""
+    if part.blob is not None:
+        return f"[{part.blob.size} bytes, {'sealed' if part.blob.key else 'beside the log'}]"
+    if isinstance(part.url, str):
+        return f"[{part.url}]"
+    if isinstance(part.raw, str):
+        return f"[{part.filename or part.media_type or 'a file'}]"
+    return msgspec.json.encode(part.data).decode()
+
+
 def _quote(message: Message) -> str:
-    return _cut(repr(text_of(message.parts)))
+    return _cut(quoted(message.parts))
 
 
 def _cut(text: str) -> str:

@@ -138,7 +138,9 @@ def revoke(
     Output(json=json).result({"family": family, "revoked": True}, [f"{family} is good no longer"])
 
 
-app = typer.Typer(help="Tokens of the built-in issuer, and what it signs them with.")
+app = typer.Typer(
+    help="Tokens of the built-in issuer, and what it signs them with.", no_args_is_help=True
+)
 app.command("key")(key)
 app.command("create")(create)
 app.command("list")(list_)

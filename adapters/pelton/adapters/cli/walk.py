@@ -47,11 +47,12 @@ def step(
         settings, file, lambda reader: _walk(reader, task, at), about=conversation(task)
     )
     output = Output(json=json)
-    if not (json or whole) and sys.stdin.isatty() and sys.stdout.isatty():
+    if paces and not (json or whole) and sys.stdin.isatty() and sys.stdout.isatty():
         _interactive(paces)
     else:
         value = {"task": task, "steps": [_value(pace) for pace in paces]}
-        output.result(value, [line for pace in paces for line in _lines(pace)])
+        lines = [line for pace in paces for line in _lines(pace)]
+        output.result(value, lines or ["nothing yet: what asks for it waits to be decided"])
 
 
 async def _walk(reader: Reader, task: str, at: str | None) -> list[Pace]:

@@ -45,8 +45,8 @@ async def diff(ask: Ask) -> shapes.BesideView:
 
 async def _session(ask: Ask, task: str, fork: str) -> Session:
     reader = await ask.desk.reader(fork)
-    found = await task_session(reader, task, blobs=False)
-    return await unsealed(await task_session(reader, task)) if found.vault is not None else found
+    found = await task_session(reader, task)
+    return await unsealed(found) if found.vault is not None else found
 
 
 def _compare(

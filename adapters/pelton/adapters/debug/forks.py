@@ -250,6 +250,8 @@ def _changed(asked: Forking) -> tuple[str, ...]:
     found = [f"result of {key}" for key in asked.results]
     found += [f"message {asked.message[:80]!r}"] if asked.message is not None else []
     found += [f"{key} without running" for key in asked.stubs]
+    found += [f"{name} run" for name in asked.live]
+    found += [f"other steps {asked.tools}"] if asked.tools != "recorded" else []
     found += [f"memory {each[:8]} dropped" for each in asked.drop]
     found += [f"model {asked.model}"] if asked.model is not None else []
     return (*found, *(["prompt"] if asked.prompt is not None else []))

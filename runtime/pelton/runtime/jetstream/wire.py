@@ -122,7 +122,12 @@ def check_pattern(pattern: str) -> str:
     literal = ".".join("x" if each == "*" else each for each in [*tokens, last])
     if last == ">":
         literal = f"{literal[:-1]}x"
-    check_literal(literal)
+    try:
+        check_literal(literal)
+    except InvalidInput:
+        raise InvalidInput(
+            f"{pattern[:120]!r} is no pattern of subjects", field="subject"
+        ) from None
     return pattern
 
 

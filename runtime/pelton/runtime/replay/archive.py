@@ -185,7 +185,8 @@ _last: Final = msgspec.json.Decoder(_Last)
 _line: Final[msgspec.json.Decoder[RecordLine | BlobLine | KeyLine]] = msgspec.json.Decoder(
     RecordLine | BlobLine | KeyLine
 )
-_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, binascii.Error, PeltonError)
+_NO_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_UNREADABLE: Final = (*_NO_JSON, binascii.Error, PeltonError)
 
 
 def _read(data: bytes) -> tuple[Opened | None, list[str]]:
@@ -195,7 +196,7 @@ def _read(data: bytes) -> tuple[Opened | None, list[str]]:
         return None, ["it is no session file, or its end is missing"]
     try:
         header, last = _header.decode(lines[0]), _last.decode(lines[-1])
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _NO_JSON:
         return None, ["it is no session file, or its first or last line is damaged"]
     if header.format != FORMAT:
         return None, [f"its format is {header.format[:40]!r}, and this pelton reads {FORMAT!r}"]
@@ -238,19 +239,20 @@ def _lines(body: Sequence[bytes], written: Sequence[str]) -> Iterator[str]:
     hashes = [digest(line) for line in body]
     if hashes == written:
         return
+    found, wanted = set(hashes), set(written)
     for number, (line, hash_) in enumerate(zip(body, hashes, strict=True), 2):
-        if hash_ not in written:
+        if hash_ not in wanted:
             yield f"line {number}{_named(line)} was altered, or added"
-    if missing := sum(hash_ not in hashes for hash_ in written):
+    if missing := sum(hash_ not in found for hash_ in written):
         yield f"{missing} of the lines that were written are missing, or altered"
-    if set(hashes) == set(written):
+    if found == wanted:
         yield "lines were moved, or are there twice"
 
 
 def _named(line: bytes) -> str:
     try:
         found = _line.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _NO_JSON:
         return ""
     return f" (the record at {found.sequence})" if isinstance(found, RecordLine) else ""
 

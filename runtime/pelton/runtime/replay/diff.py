@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, cast
 
 import msgspec
@@ -16,6 +16,8 @@ import msgspec
 from pelton.events.errors import TaskNotFound
 from pelton.events.events import (
     AnyEvent,
+    DelegationReported,
+    StepCompleted,
     TaskDelegated,
     TaskStatusUpdated,
     TurnEnded,
@@ -25,7 +27,7 @@ from pelton.events.ids import context_of
 from pelton.events.memory import STEPS, result_of
 from pelton.runtime.replay.changes import Change, changes
 from pelton.runtime.replay.fork import DEADLINE
-from pelton.runtime.replay.script import Script, piece, scripts, texts
+from pelton.runtime.replay.script import Entry, Script, piece, scripts, texts
 from pelton.runtime.replay.session import Session
 
 _IDS: Final = frozenset(
@@ -35,6 +37,9 @@ _IDS: Final = frozenset(
     }
 )
 """Members that follow from who asked, and when, and tell nothing of what was done."""
+
+_SAID: Final = frozenset({"result", "value", "data", "metadata"})
+"""Members in which agents, tools and people have names of their own: all of it was done or said."""
 
 
 class Side(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,16 +124,16 @@ def _sides(session: Session, task_id: str) -> dict[str, Side]:
         if id_ == context_id:
             turns = scripts(agent, id_, session.commits(agent, id_), task_id)
             if turns:
-                return _told(turns)
+                return _told(turns, session.blobs)
     raise TaskNotFound(f"no turn of a task {task_id[:80]!r} is recorded")
 
 
-def _told(turns: Sequence[Script]) -> dict[str, Side]:
+def _told(turns: Sequence[Script], blobs: Mapping[str, bytes]) -> dict[str, Side]:
     """Return what turns tell, by what it is about."""
     found: dict[str, Side] = {}
     for script in turns:
         counts: Counter[str] = Counter()
-        for name, sequence, event in _events(script):
+        for name, sequence, event in _events(script, blobs):
             about = f"turn {script.number} {name}".rstrip()
             counts[about] += 1
             what = about if counts[about] == 1 else f"{about} ({counts[about]})"
@@ -136,7 +141,9 @@ def _told(turns: Sequence[Script]) -> dict[str, Side]:
     return found
 
 
-def _events(script: Script) -> Iterator[tuple[str, int, dict[str, Any]]]:
+def _events(
+    script: Script, blobs: Mapping[str, bytes]
+) -> Iterator[tuple[str, int, dict[str, Any]]]:
     """Yield what a turn tells, each by its name, its sequence and its content.
 
     Artifacts come once, as they read in the end: a fork goes on in another attempt, which may have
@@ -149,9 +156,21 @@ def _events(script: Script) -> Iterator[tuple[str, int, dict[str, Any]]]:
             yield from _artifacts(script, last)
         deadline = entry.identity[1].startswith(DEADLINE)  # a time, which follows from the hour
         if not deadline and not piece(entry.event):
-            yield f"{name_of(entry.event)} {_about(entry.event)}", last, entry.content
+            yield f"{name_of(entry.event)} {_about(entry.event)}", last, _whole(entry, blobs)
     if script.ending != "agent":
         yield from _artifacts(script, last)
+
+
+def _whole(entry: Entry, blobs: Mapping[str, bytes]) -> dict[str, Any]:
+    """Return the content of an event, and in it what lies beside the log, if that is at hand."""
+    event, found = entry.event, cast("dict[str, Any]", entry.content)
+    if not isinstance(event, StepCompleted | DelegationReported) or event.blob is None:
+        return found
+    if event.blob.key or event.blob.sha256 not in blobs:
+        return found
+    member = "result" if isinstance(event, StepCompleted) else "outcome"
+    there = {name: each for name, each in found.items() if name != "blob"}
+    return {**there, member: msgspec.json.decode(blobs[event.blob.sha256])}
 
 
 def _artifacts(script: Script, sequence: int) -> Iterator[tuple[str, int, dict[str, Any]]]:
@@ -180,12 +199,22 @@ def _made(sides: Mapping[str, Side]) -> dict[str, str]:
     return found
 
 
-def _content(value: Any, made: Mapping[str, str]) -> Any:
+def _content(event: dict[str, Any], made: Mapping[str, str]) -> Any:
     """Return an event without what follows from who asked when, and from where it is stored."""
+    if str(event.get("key", "")).startswith(STEPS) and isinstance(event.get("result"), dict):
+        result = {name: each for name, each in event["result"].items() if name != "sequence"}
+        event = {**event, "result": result}
+    return _left(event, made, _IDS)
+
+
+def _left(value: Any, made: Mapping[str, str], ids: Collection[str]) -> Any:
+    """Return a value without members that are `ids`, and with the names of what was `made`."""
     if isinstance(value, dict):
-        members = cast("dict[str, Any]", value)
-        left = _IDS | {"sequence"} if "made" in members else _IDS
-        return {name: _content(each, made) for name, each in members.items() if name not in left}
+        return {
+            name: _left(each, made, () if name in _SAID else ids)
+            for name, each in cast("dict[str, Any]", value).items()
+            if name not in ids
+        }
     if isinstance(value, list | tuple):
-        return [_content(each, made) for each in cast("list[Any]", value)]
+        return [_left(each, made, ids) for each in cast("list[Any]", value)]
     return made.get(value, value) if isinstance(value, str) else value

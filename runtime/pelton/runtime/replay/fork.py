@@ -100,13 +100,16 @@ def prefix(
     results of steps name versions of them.
 
     Raises:
-        InvalidInput: there is nothing up to there, or no such step of the task has a result.
+        InvalidInput: there is nothing up to there, no such event, or no such step of the task has a
+            result.
         ContentSealed: what was said is sealed, and its keys are not here.
     """
     check_keys(session)
     records = [each for each in session.records if each.sequence <= upto]
     if not records:
         raise InvalidInput(f"nothing of this conversation is recorded up to {upto}")
+    if events is not None:
+        _check_event(records[-1], upto, events)
     later, wanted = now - records[-1].received, dict(results or {})
     ended = _ended(records, task_id)
     if memories:
@@ -138,6 +141,18 @@ def prefix(
     if wanted:
         raise InvalidInput(f"up to there, no step {', '.join(sorted(wanted))} has a result")
     return found
+
+
+def _check_event(last: Record, upto: int, events: int) -> None:
+    """Refuse the place after an event that is none.
+
+    Raises:
+        InvalidInput: what is at the sequence `upto` has not so many events.
+    """
+    commit = last.sequence == upto and last.subject.startswith("evt.")
+    there = len(decode_commit(last.data).data.events) if commit else 0
+    if there < events:
+        raise InvalidInput(f"there is no event {events} at {upto}, which has {there}")
 
 
 def _remembers(record: Record) -> bool:
@@ -279,7 +294,7 @@ def _name(key: str) -> str:
 
 
 class Policy(NamedTuple):
-    """What becomes of the steps that a fork begins, by their names.
+    """What becomes of the steps that a fork begins, by their names, or of one call by its key.
 
     `tools` holds for all that are not named in `named`; what is in `stubs` has that result. `ask`
     is asked for the result of a step by its key and its arguments. With `values`, values that the
@@ -296,11 +311,11 @@ class Policy(NamedTuple):
     costs: bool = False
     memory: bool = False
 
-    def of(self, name: str) -> Tools:
-        """Return what becomes of a step of that name."""
-        if self.memory and name.startswith(STEPS):
+    def of(self, key: str) -> Tools:
+        """Return what becomes of the call with that key."""
+        if self.memory and key.startswith(STEPS):
             return Tools.LIVE
-        return self.named.get(name, self.tools)
+        return self.named.get(key, self.named.get(_name(key), self.tools))
 
     @property
     def live(self) -> bool:
@@ -328,9 +343,10 @@ class Chosen(Steps):
 
     async def _called(self, key: str, fn: Callable[..., Any], args: tuple[object, ...]) -> Any:
         name, policy = _name(key), self._policy
-        if name in policy.stubs:
-            return policy.stubs[name]
-        tools = policy.of(name)
+        for each in (key, name):
+            if each in policy.stubs:
+                return policy.stubs[each]
+        tools = policy.of(key)
         if tools is Tools.LIVE:
             return await super()._called(key, fn, args)
         if tools is Tools.ASK and policy.ask is not None:

@@ -258,7 +258,7 @@ def named_blobs(data: bytes) -> Iterator[str]:
         return
     try:
         found: list[Any] = [msgspec.json.decode(data)]
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return
     while found:
         value = found.pop()

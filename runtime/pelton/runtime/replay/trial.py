@@ -20,8 +20,10 @@ from pelton.events.commands import SendMessage, SendMessageData
 from pelton.events.context import Context, TaskFold
 from pelton.events.envelope import ANONYMOUS, encode
 from pelton.events.errors import InvalidInput, PeltonError
+from pelton.events.events import CommandRejected
 from pelton.events.ids import context_of, task_id
 from pelton.events.states import INTERRUPTED
+from pelton.events.upcast import decode_commit
 from pelton.runtime.agents import Agent
 from pelton.runtime.bulk import ContextBlobs, offload
 from pelton.runtime.clock import RealWorld, World, rfc3339
@@ -29,7 +31,7 @@ from pelton.runtime.contexts import Contexts
 from pelton.runtime.executor import Executor
 from pelton.runtime.jetstream.log import JetStreamLog
 from pelton.runtime.jetstream.profiles import RELAXED
-from pelton.runtime.log import Log
+from pelton.runtime.log import Log, Record
 from pelton.runtime.redaction import cleaned
 from pelton.runtime.replay.fork import Chosen, Later, Policy, opening, plant, prefix
 from pelton.runtime.replay.guard import no_effects
@@ -122,7 +124,7 @@ async def play_live(trial: Trial, *, within: float) -> Ran:
 
     Raises:
         NotAtRest: the task has not ended in time, nor waits for a person.
-        InvalidInput: it has ended before, and nothing is said.
+        InvalidInput: it has ended before, and nothing is said; or what is said is refused.
     """
     with tempfile.TemporaryDirectory(prefix="pelton-fork-") as directory:
         async with (
@@ -166,7 +168,7 @@ class _Play:
     async def run(self, within: float) -> Ran:
         trial, log = self._trial, self._log
         await plant(log, trial.original, trial.records)
-        agent, task = await self._begin()
+        agent, task, command_id = await self._begin()
         executor = Executor(
             *(log, trial.agents),
             world=self._world,
@@ -184,16 +186,18 @@ class _Play:
                     break
                 asked = fold.turn.asked if fold.turn is not None else {}
                 answers = said.answers if said.answers in asked else ""
-                await self._say(agent, said.parts, task=task, answers=answers)
+                await self._say(agent, self._world.new_id(), said.parts, task, answers=answers)
                 fold = await self._settled(agent, task, within)
         finally:
             executor.stop()
             await asyncio.wait((running,))
         running.result()
-        return Ran(await session_of(log, self._context_id), fold)
+        session = await session_of(log, self._context_id)
+        _check_taken(session.commits(agent, self._context_id), command_id)
+        return Ran(session, fold)
 
-    async def _begin(self) -> tuple[str, str]:
-        """Say what is to be said at once; return the agent and the task that go on."""
+    async def _begin(self) -> tuple[str, str, str]:
+        """Say what is to be said at once; return the agent and task that go on, and its id."""
         agent, context = await self._context()
         task = self._trial.task
         known = context.tasks.get(task)
@@ -203,15 +207,14 @@ class _Play:
                 raise InvalidInput(
                     "the task has ended there: fork it earlier, or say something with --message"
                 )
-            return agent, task
-        parts = (Part(text=self._trial.message),)
-        return agent, await self._say(agent, parts, task="" if over else task)
+            return agent, task, ""
+        parts, id_ = (Part(text=self._trial.message),), self._world.new_id()
+        return agent, await self._say(agent, id_, parts, "" if over else task), id_
 
     async def _say(
-        self, agent: str, parts: tuple[Part, ...], *, task: str, answers: str = ""
+        self, agent: str, id_: str, parts: tuple[Part, ...], task: str, *, answers: str = ""
     ) -> str:
         """Say something to the agent, to a task or to open one, and return the task's id."""
-        id_ = self._world.new_id()
         _, context = await self._context()
         message = Message(message_id=id_, role=Role.USER, parts=parts, task_id=task)
         message = await offload(ContextBlobs(self._log, agent, self._context_id), message)
@@ -263,6 +266,21 @@ class _Play:
                     await changed.wait()
         except TimeoutError:
             raise NotAtRest(f"the fork did not come to rest within {within:g} s") from None
+
+
+def _check_taken(commits: Sequence[Record], command_id: str) -> None:
+    """Refuse what came of a fork that has not taken what was said at it.
+
+    Raises:
+        InvalidInput: it was refused.
+    """
+    for record in commits if command_id else ():
+        for event in decode_commit(record.data).data.events:
+            if isinstance(event, CommandRejected) and event.command_id == command_id:
+                raise InvalidInput(
+                    f"what was said at the fork was refused ({event.reason}): say it where the task"
+                    " waits for somebody or has ended, or to an agent that takes messages meanwhile"
+                )
 
 
 def _rests(task: TaskFold) -> bool:

@@ -3,7 +3,7 @@
 import { brief, count, Empty, html, lasting, segment, State, Trouble, useFetched, words } from "./lib.js";
 import { go } from "./route.js";
 
-const WIDE = 232, HIGH = 92, ACROSS = 100, BEND = 32, DOWN = 20;
+const WIDE = 246, HIGH = 92, ACROSS = 96, BEND = 32, DOWN = 20;
 
 /** Lays tasks out from left to right: each right of who asked it first, in the order of asking. */
 function layOut({ nodes, edges }) {
@@ -58,7 +58,7 @@ function curve(from, to) {
     : `M${x} ${y} C${bent - 4} ${y} ${x + 4} ${end} ${bent} ${end} H${to.x}`;
 }
 
-const Label = ({ edge, to }) => html`<button class="edge-label ${edge.state}" style=${{ left: `${to.x - ACROSS + BEND}px`, top: `${to.y + HIGH / 2 - 19}px`, width: `${ACROSS - BEND}px` }} title=${`${edge.key}, turn ${edge.turn}, at ${edge.sequence}`} onClick=${() => go({ at: { sequence: edge.sequence, place: 1 }, tab: "timeline" })}>${edge.state === "reported" ? edge.key : edge.state}</button>`;
+const Label = ({ edge, to }) => html`<button class="edge-label ${edge.state}" style=${{ left: `${to.x - ACROSS + BEND}px`, top: `${to.y + HIGH / 2 - 19}px`, width: `${ACROSS - BEND - 4}px` }} title=${`${edge.key}, turn ${edge.turn}, at ${edge.sequence}`} onClick=${() => go({ at: { sequence: edge.sequence, place: 1 }, tab: "timeline" })}>${edge.state === "reported" ? edge.key : edge.state}</button>`;
 
 function Box({ each: { node, branch }, at, hue, chosen }) {
   const spent = ({ steps, tokens, cost }) => [
@@ -67,12 +67,13 @@ function Box({ each: { node, branch }, at, hue, chosen }) {
     ...(cost ? [cost.toLocaleString("en", { maximumSignificantDigits: 3 })] : []),
   ];
   const tried = node.attempts === node.turns ? count(node.turns, "turn") : count(node.attempts, "attempt");
-  const took = [lasting(node.seconds * 1000), tried, ...spent(node)].join(" · ");
-  const below = [`with ${count(branch.tasks - 1, "task")} below`, ...spent(branch)].join(" · ");
+  const took = [lasting(node.seconds * 1000), ...(node.attempts > 1 ? [tried] : []), ...spent(node)].join(" · ");
+  const below = `with ${count(branch.tasks - 1, "task")} below`, whole = spent(branch).join(" · ");
+  const last = node.waits.length ? `waits for ${node.waits.join(", ")}` : branch.tasks < 2 ? "" : whole ? `all ${branch.tasks} · ${whole}` : below;
   return html`<button class="node ${words(node.state)}${chosen ? " chosen" : ""}" style=${{ left: `${at.x}px`, top: `${at.y}px`, width: `${WIDE}px`, height: `${HIGH}px` }} title=${node.task} onClick=${() => go({ task: node.task, tab: "timeline", at: null })}>
     <span class="line"><span class="agent hue-${hue < 0 ? 0 : hue}">${node.agent}</span><${State} state=${node.state || "not here yet"} /></span>
     <span class="text">${node.text || brief(node.task)}</span>
-    <span class="cost">${node.state && took}</span>
-    <span class="cost">${node.waits.length ? `waits for ${node.waits.join(", ")}` : branch.tasks > 1 ? below : ""}</span>
+    <span class="cost" title=${took}>${node.state && took}</span>
+    <span class="cost" title=${last.startsWith("all ") ? `${below}: ${whole}` : last}>${last}</span>
   </button>`;
 }

@@ -44,8 +44,8 @@ export function follow(after) {
     source.onerror = async () => {
       source.close();
       tell("away");
-      const { end } = await get("overview").catch(() => ({ end: -1 })); // locked: the page says so
-      if (end < 0) return;
+      const end = await get("overview").then((found) => found.end, (failure) => (failure.status === 401 ? -1 : last));
+      if (end < 0) return; // the run has ended: the page says so
       if (end < last) location.reload(); // another log than the one that was looked at
       else setTimeout(open, AGAIN);
     };

@@ -62,7 +62,7 @@ export function Scrubber({ entries, cut, first }) {
       />
     </div>
     <div class="where">
-      <span class="count"><b>${entries.total ? cut.at + 1 : 0}</b> of ${entries.total.toLocaleString("en")}</span>
+      <span class="count"><b>${(entries.total ? cut.at + 1 : 0).toLocaleString("en")}</b> of ${entries.total.toLocaleString("en")}</span>
       ${entry && html`<span class="data">#${entry.sequence}</span><span class="data">+${lasting(entry.time - first)}</span>`}
       <span class="grow"></span>
       <button class="icon" aria-label="The entry before" title="← or k" onClick=${() => cut.step(-1)} disabled=${cut.at <= 0}>‹</button>

@@ -49,7 +49,7 @@ export function Sidebar({ route, overview }) {
   const [handedOn, show] = useState(false);
   const [agent, choose] = useState("");
   const [text, type] = useState("");
-  const later = useRef(calmly(200, () => {}));
+  const later = useRef(0);
   const [page, failure, more] = useConversations({ find, handedOn, agent });
   const [now, tick] = useState(Date.now());
   useEffect(() => {
@@ -59,10 +59,8 @@ export function Sidebar({ route, overview }) {
   const typed = (event) => {
     const said = event.target.value;
     type(said);
-    later.current.stop();
-    later.current = calmly(200, () => {});
-    clearTimeout(typed.timer);
-    typed.timer = setTimeout(() => search(said.trim()), 150);
+    clearTimeout(later.current);
+    later.current = setTimeout(() => search(said.trim()), 150);
   };
   return html`<nav class="sidebar" aria-label="Conversations">
     <div class="filters">

@@ -51,7 +51,7 @@ export function Timeline({ view, route, entries, cut }) {
       ${entries.loaded && !entries.total && html`<${Empty} title="No entries like that" />`}
       <div class="space" role="presentation" style=${{ height: `${entries.total * ROW}px` }}>${rows}</div>
     </div>
-    <${Moment} view=${view} route=${route} cut=${cut} agents=${agents} />
+    ${entries.loaded && !entries.total ? html`<section class="moment"></section>` : html`<${Moment} view=${view} route=${route} cut=${cut} agents=${agents} />`}
   </div>`;
 }
 
