@@ -43,7 +43,7 @@ def models(reference: str, settings: GatewaySettings, environ: Mapping[str, str]
 
 
 def _led(provider: str, settings: GatewaySettings, environ: Mapping[str, str], told: str) -> Check:
-    from pelton.adapters.gateway.upstream import upstreams
+    from pelton.adapters.gateway.providers import upstreams
 
     there = upstreams(settings, environ)
     if provider in there or (there and not provider):

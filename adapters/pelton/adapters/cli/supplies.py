@@ -99,7 +99,9 @@ async def pushing(settings: Settings, world: World) -> AsyncGenerator[Pushing | 
 @contextlib.asynccontextmanager
 async def gateway(settings: Settings) -> AsyncGenerator[ModelGateway | None]:
     """Give where agents' calls of models go while the context lasts, if they are to."""
-    if not settings.gateway.enabled:
+    from pelton.adapters.gateway.providers import upstreams
+
+    if not settings.gateway.enabled or not upstreams(settings.gateway, os.environ):
         yield None
         return
     try:
@@ -109,7 +111,7 @@ async def gateway(settings: Settings) -> AsyncGenerator[ModelGateway | None]:
         yield None
         return
     async with Gateway(settings.gateway, environ=os.environ) as found:
-        yield found if found.providers else None
+        yield found
 
 
 def _no_gateway() -> None:

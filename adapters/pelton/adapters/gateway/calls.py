@@ -14,8 +14,9 @@ from pelton.adapters.frameworks.providers import failure_kind
 from pelton.adapters.gateway.answer import Kept, Reading, counts_only
 from pelton.adapters.gateway.dialects import Json, Tokens, error_of
 from pelton.adapters.gateway.keeping import Keeping
+from pelton.adapters.gateway.providers import Upstream
 from pelton.adapters.gateway.question import Question
-from pelton.adapters.gateway.upstream import Upstream, asked
+from pelton.adapters.gateway.upstream import asked
 from pelton.events.events import Failure, FailureClass
 from pelton.runtime.failures import AgentError
 from pelton.runtime.model_gateway import Models

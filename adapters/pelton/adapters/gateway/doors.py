@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from pelton.adapters.gateway.dialects import provider_of
-from pelton.adapters.gateway.upstream import Upstream
+from pelton.adapters.gateway.providers import Upstream
 
 
 class Door:

@@ -22,9 +22,9 @@ from pelton.adapters.gateway.calls import LONGEST, Way
 from pelton.adapters.gateway.dialects import PROVIDERS, dialect_of, error_of
 from pelton.adapters.gateway.doors import Door
 from pelton.adapters.gateway.keeping import Keeping
+from pelton.adapters.gateway.providers import upstreams
 from pelton.adapters.gateway.question import Question
 from pelton.adapters.gateway.routes import Route, refuse
-from pelton.adapters.gateway.upstream import upstreams
 from pelton.adapters.loopback import HOST, Loopback
 from pelton.adapters.quiet_server import Cut
 from pelton.runtime.gateway_settings import GatewaySettings
@@ -45,11 +45,6 @@ class Gateway:
         self._starting = asyncio.Lock()
         self._server = Loopback(self._app, name="model gateway")
         self._client: aiohttp.ClientSession | None = None
-
-    @property
-    def providers(self) -> tuple[str, ...]:
-        """The providers that it leads to."""
-        return tuple(self._upstreams)
 
     async def door(self) -> Door:
         """Return a door for a process; it leads on while a route is open by its token."""

@@ -2,45 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Final, NamedTuple
+from typing import Final
 
 import aiohttp
 
-from pelton.adapters.gateway.dialects import PROVIDERS, Provider
+from pelton.adapters.gateway.providers import Upstream
 from pelton.adapters.gateway.question import Question
 from pelton.events.events import FailureClass
 from pelton.runtime.failures import AgentError
-from pelton.runtime.gateway_settings import GatewaySettings
-from pelton.runtime.setting_types import Secret
 
 CONNECT: Final = 10.0
 """Seconds for a connection."""
 SILENCE: Final = 600.0
 """Seconds that a provider may send nothing."""
-
-
-class Upstream(NamedTuple):
-    """Where a provider is, and the key for it."""
-
-    provider: Provider
-    url: str
-    key: Secret
-
-
-def upstreams(settings: GatewaySettings, environ: Mapping[str, str]) -> dict[str, Upstream]:
-    """Return the providers that a gateway leads to: those that it has a key or an address for."""
-    found: dict[str, Upstream] = {}
-    for provider in PROVIDERS.values():
-        given = (environ[name] for name in provider.keys if environ.get(name))
-        key = next((each for name, each in settings.keys.items() if name == provider.name), None)
-        key = key or Secret(next(given, ""))
-        own = (url for name, url in settings.upstreams.items() if name == provider.name)
-        url = next(own, environ.get(provider.base, ""))
-        if key.reveal() or url:
-            found[provider.name] = Upstream(provider, (url or provider.url).rstrip("/"), key)
-    return found
 
 
 @asynccontextmanager

@@ -77,6 +77,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             AssertionError: it did; the text says what was recorded, and what it did.
         """
+        __tracebackhide__ = True  # pytest: what was found is the text
         if self.divergence is not None:
             raise AssertionError("\n".join(self.lines()))
 
