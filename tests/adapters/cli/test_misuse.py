@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pelton.adapters.cli.app import app, run
-from pelton.adapters.cli.output import USAGE, CommandFailed, printable
+from pelton.adapters.cli.output import USAGE, CommandFailed
 from pelton.adapters.cli.policies import named, policy
 from pelton.events.errors import InvalidInput
 from pelton.runtime.jetstream.wire import check_pattern
@@ -34,19 +34,6 @@ def test_what_is_otherwise_in_a_fork_is_written_with_an_equals_sign() -> None:
     with pytest.raises(CommandFailed, match="a text stands in quotes"):
         named(["mail=sent"], "stub")
     assert named(['mail="sent"'], "stub") == {"mail": "sent"}
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("a\tb\nc", "a\tb\nc"),
-        ("\x1b[31mred\r\x9b2J\u202e", "\ufffd[31mred\ufffd\ufffd2J\ufffd"),
-        ("\U0001f469\u200d\U0001f467 \u0645\u06cc\u200c\u062e\u0648", None),
-    ],
-)
-def test_text_is_shown_without_what_a_terminal_obeys(text: str, shown: str | None) -> None:
-    """An emoji of several stays one, and so do words in scripts that need a joiner or none."""
-    assert printable(text) == (text if shown is None else shown)
 
 
 @pytest.mark.parametrize("pattern", ["*.a b.>", "*..>", "evt.>.x", ""])

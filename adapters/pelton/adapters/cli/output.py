@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from pelton.events.errors import PeltonError
+from pelton.events.printable import printable
 
 OK: Final = 0
 FAILED: Final = 1
@@ -100,15 +101,6 @@ class Output:
             text = f"pelton: {printable(message)}"
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
-
-
-_HARMLESS: Final = frozenset("\n\t\u200c\u200d")
-"""Not printable by themselves, and not obeyed: lines, and what joins letters and emoji or not."""
-
-
-def printable(text: str) -> str:
-    """Return a text that came from outside without what a terminal would obey."""
-    return "".join(char if char.isprintable() or char in _HARMLESS else "\ufffd" for char in text)
 
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:

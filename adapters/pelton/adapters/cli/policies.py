@@ -113,7 +113,7 @@ def _ask(key: str, args: tuple[object, ...]) -> Any:
 
     import msgspec
 
-    from pelton.adapters.cli.output import printable
+    from pelton.events.printable import printable
 
     try:
         shown = msgspec.json.encode(args).decode()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 import typer
 
 from pelton.adapters.cli import options
-from pelton.adapters.cli.output import CommandFailed, Output, columns, printable
+from pelton.adapters.cli.output import CommandFailed, Output, columns
+from pelton.events.printable import printable
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from html import escape
 from typing import TYPE_CHECKING, Final
 
-from pelton.adapters.cli.output import many, printable, words
+from pelton.adapters.cli.output import many, words
 from pelton.adapters.cli.shadow import how
+from pelton.events.printable import printable
 
 if TYPE_CHECKING:
     from pelton.runtime.replay.shadow import Lane, Report, Shadowed

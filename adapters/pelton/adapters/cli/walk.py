@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from pelton.adapters.cli import options
-from pelton.adapters.cli.output import Output, printable
+from pelton.adapters.cli.output import Output
+from pelton.events.printable import printable
 
 if TYPE_CHECKING:
     from pelton.runtime.replay.session import Reader

@@ -39,12 +39,12 @@ from pelton.events.memory import (
     MemoryEvent,
     MemoryForgotten,
 )
+from pelton.events.printable import printable
 from pelton.events.upcast import decode_commit
 from pelton.runtime.replay.graph import graph
 from pelton.runtime.replay.session import Session
 
 _HEAD: Final = "<!-- Rendered from the log by `pelton render`: what is written here is lost. -->"
-_HARMLESS: Final = "\t\u200c\u200d"  # what joins letters, or does not, is no command
 
 
 class _Happened(NamedTuple):
@@ -104,8 +104,7 @@ def _lines(lines: Iterator[str]) -> str:
 def _quoted(text: str) -> Iterator[str]:
     """Yield lines without what a terminal would obey: somebody may print the file as it is."""
     for line in text.splitlines() or [""]:
-        plain = "".join(c if c.isprintable() or c in _HARMLESS else "\ufffd" for c in line)
-        yield f"> {plain}".rstrip()
+        yield f"> {printable(line)}".rstrip()
 
 
 def _words(parts: Sequence[Part]) -> str:
